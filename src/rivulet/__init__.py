@@ -1,0 +1,19 @@
+"""Rivulet: speech becomes text while it is spoken, on an ordinary CPU, and every word says how late it was."""
+
+from rivulet.endpoint import EndpointConfig
+from rivulet.errors import RivuletError
+from rivulet.events import Event, Final, Partial, Word
+from rivulet.recognizer import Recognizer, Stream
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EndpointConfig",
+    "Event",
+    "Final",
+    "Partial",
+    "Recognizer",
+    "RivuletError",
+    "Stream",
+    "Word",
+]

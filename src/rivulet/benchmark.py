@@ -1,0 +1,152 @@
+"""Replays audio and reports what it cost."""
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rivulet import audio
+from rivulet.errors import ConfigError
+from rivulet.events import Event, Final
+from rivulet.recognizer import Recognizer
+
+WARM_UP_BLOCKS = 20  # not counted: the first calls allocate and choose kernels
+MEMORY_UNIT = 1024 if sys.platform != "darwin" else 1  # bytes per unit of ru_maxrss
+
+
+@dataclass(frozen=True)
+class SpeedReport:
+    """What a stream cost; times in seconds, memory in bytes."""
+
+    audio_s: float
+    compute_s: float
+    block_ms: int
+    block_p50_ms: float
+    block_p99_ms: float
+    latency_ms: int
+    state_bytes: int
+    peak_bytes: int
+    start_s: float
+    words: int
+
+    @property
+    def rtf(self) -> float:
+        """Real-time factor: seconds of computing per second of sound."""
+        return self.compute_s / self.audio_s
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a number was measured."""
+
+    system: str
+    processor: str
+    cores: int
+    threads: int
+    python: str
+    torch: str
+    commit: str
+
+
+def measure_speed(
+    recognizer: Recognizer, files: list[Path], seconds: float, start_s: float
+) -> SpeedReport:
+    """Run `files`, one after the other and again until `seconds` are reached, through one stream block by block."""
+    if seconds <= 0.0:
+        raise ConfigError(f"{seconds} s of sound cannot be measured; ask for more than 0.")
+    stream = recognizer.stream()
+    block = recognizer.block_ms * audio.SAMPLE_RATE // 1000
+    times: list[float] = []
+    heard = words = 0
+    for samples in _blocks(files, block, int(seconds * audio.SAMPLE_RATE)):
+        began = time.perf_counter()
+        events = stream.accept(samples)
+        times.append(time.perf_counter() - began)
+        heard += len(samples)
+        words += _words(events)
+    began = time.perf_counter()
+    words += _words(stream.finish())
+    compute_s = sum(times) + time.perf_counter() - began
+    counted = np.array(times[WARM_UP_BLOCKS:] or times) * 1000.0
+    return SpeedReport(
+        audio_s=heard / audio.SAMPLE_RATE,
+        compute_s=compute_s,
+        block_ms=recognizer.block_ms,
+        block_p50_ms=float(np.percentile(counted, 50)),
+        block_p99_ms=float(np.percentile(counted, 99)),
+        latency_ms=recognizer.latency_ms,
+        state_bytes=stream.nbytes,
+        peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MEMORY_UNIT,
+        start_s=start_s,
+        words=words,
+    )
+
+
+def measure_start(model: str) -> float:
+    """Return the seconds a fresh process needs until it could take its first sample."""
+    began = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-c", f"import rivulet; rivulet.Recognizer.load({model!r}).stream()"],
+        check=True,
+    )
+    return time.perf_counter() - began
+
+
+def this_machine() -> Machine:
+    """Describe this machine and the code's commit, if it runs from a checkout."""
+    return Machine(
+        platform.system(),
+        _processor(),
+        os.cpu_count() or 1,
+        torch.get_num_threads(),
+        platform.python_version(),
+        torch.__version__,
+        _commit(),
+    )
+
+
+def _blocks(files: list[Path], block: int, samples: int) -> Iterator[audio.Samples]:
+    """Blocks of exactly `block` samples (the last may be shorter), `samples` in all."""
+    held = np.zeros(0, np.float32)
+    while samples > 0:
+        for path in files:
+            for piece in audio.read(path):
+                held = np.concatenate([held, piece])
+                while len(held) >= block and samples > 0:
+                    yield held[: min(block, samples)]
+                    samples -= block
+                    held = held[block:]
+                if samples <= 0:
+                    return
+
+
+def _words(events: list[Event]) -> int:
+    return sum(len(event.words) for event in events if isinstance(event, Final))
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+    folder = Path(__file__).parent
+    out = subprocess.run(
+        ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return out.stdout.strip() or "unknown"

@@ -1,0 +1,179 @@
+"""Save, load and verify a model: weights, configs, tokens, feature statistics, model card, hashes.
+
+A checkpoint is a folder:
+
+    model.safetensors        weights, half precision
+    statistics.safetensors   mean and std (n_mels,) of the log-mel frames
+    tokens.txt               one token a line, the blank first
+    config.json              format version, every config, sha256 of the three files above
+    README.md                the model card
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from rivulet.errors import CheckpointError, ConfigError
+from rivulet.features import FeatureConfig, FeatureStatistics
+from rivulet.model import AcousticModel, ModelConfig
+from rivulet.tokenizer import Tokenizer
+
+FORMAT = "rivulet-checkpoint"
+VERSION = 1  # raise when an older program would misread the folder
+HASHED = ("model.safetensors", "statistics.safetensors", "tokens.txt")
+DEFAULT_NAME = "default"
+
+
+@dataclass(frozen=True)
+class TimingConfig:
+    """How much later than it is spoken the model shows a word, in seconds; measured, and taken off word times.
+
+    start_delay_s: first frame of a word's first token minus the word's true start.
+    end_delay_s: frame after a word's last token minus the word's true end.
+    measured_on: the reference times, in words.
+    """
+
+    start_delay_s: float = 0.0
+    end_delay_s: float = 0.0
+    measured_on: str = "not measured"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model and everything needed to run it."""
+
+    model: AcousticModel
+    tokenizer: Tokenizer
+    features: FeatureConfig
+    statistics: FeatureStatistics
+    timing: TimingConfig = field(default_factory=TimingConfig)
+    name: str = "unnamed"
+    digest: str = ""  # sha256 over config.json: names weights and settings in one word
+
+
+def save(checkpoint: Checkpoint, folder: Path, half: bool = True) -> None:
+    """Write `checkpoint` to `folder`, weights as float16 if `half`; the model card is left alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kind = torch.float16 if half else torch.float32
+    weights = {
+        k: v.detach().to(kind).contiguous() for k, v in checkpoint.model.state_dict().items()
+    }
+    save_file(weights, folder / "model.safetensors")
+    statistics = checkpoint.statistics
+    save_file({"mean": statistics.mean, "std": statistics.std}, folder / "statistics.safetensors")
+    (folder / "tokens.txt").write_text(
+        "\n".join(checkpoint.tokenizer.tokens) + "\n", encoding="utf-8"
+    )
+    config = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": checkpoint.name,
+        "model": asdict(checkpoint.model.config),
+        "features": asdict(checkpoint.features),
+        "timing": asdict(checkpoint.timing),
+        "sha256": {name: _sha256(folder / name) for name in HASHED},
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def load(model: str | Path = DEFAULT_NAME) -> Checkpoint:
+    """Load a checkpoint by name or folder and verify it.
+
+    Raises:
+        CheckpointError: it is missing, incomplete, altered, damaged or of a newer version.
+    """
+    folder = find(model)
+    config = _read_config(folder)
+    _verify(folder, config)
+    try:
+        weights = {k: v.float() for k, v in load_file(folder / "model.safetensors").items()}
+        statistics = load_file(folder / "statistics.safetensors")
+        network = AcousticModel(ModelConfig(**config["model"]))
+        network.load_state_dict(weights)
+        lines = (folder / "tokens.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        checkpoint = Checkpoint(
+            model=network.eval().requires_grad_(False),
+            tokenizer=Tokenizer(tuple(lines)),
+            features=FeatureConfig(**config["features"]),
+            statistics=FeatureStatistics(statistics["mean"], statistics["std"]),
+            timing=TimingConfig(**config["timing"]),
+            name=str(config["name"]),
+            digest=_sha256(folder / "config.json"),
+        )
+    except (KeyError, TypeError, RuntimeError, SafetensorError, ConfigError) as error:
+        raise CheckpointError(
+            f"the model in {folder} does not fit its config.json ({str(error).splitlines()[0]}); get it again."
+        ) from error
+    if len(checkpoint.tokenizer) != network.config.tokens:
+        raise CheckpointError(
+            f"{folder} lists {len(checkpoint.tokenizer)} tokens and its model writes {network.config.tokens}; get it again."
+        )
+    return checkpoint
+
+
+def find(model: str | Path) -> Path:
+    """Return the folder of a model given by path or by name.
+
+    Raises:
+        CheckpointError: there is none; the sentence lists the names there are.
+    """
+    path = Path(model)
+    if path.is_dir():
+        return path
+    shelves = [Path(str(resources.files("rivulet"))) / "checkpoints"]
+    shelves.append(Path(__file__).parents[2] / "checkpoints")  # a checkout of the project
+    if len(path.parts) == 1:
+        for shelf in shelves:
+            if (shelf / path / "config.json").is_file():
+                return shelf / path
+    names = sorted({p.parent.name for shelf in shelves for p in shelf.glob("*/config.json")})
+    raise CheckpointError(
+        f"there is no model {str(model)!r}; give a folder, or one of: {', '.join(names) or '(none installed)'}."
+    )
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise CheckpointError(
+            f"{folder} has no config.json, so it is no model; get the folder again."
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(
+            f"{path} is not valid JSON ({error}); get the folder again."
+        ) from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise CheckpointError(f"{path} does not describe a {FORMAT}; give a rivulet model.")
+    version = config.get("version")
+    if not isinstance(version, int) or version > VERSION:
+        raise CheckpointError(
+            f"{folder} has format version {version} and this program reads up to {VERSION}; upgrade rivulet."
+        )
+    return config
+
+
+def _verify(folder: Path, config: dict[str, Any]) -> None:
+    hashes = config.get("sha256", {})
+    for name in HASHED:
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} lacks {name}; get the folder again.")
+        found = _sha256(folder / name)
+        if found != hashes.get(name):
+            raise CheckpointError(
+                f"{folder / name} was altered: its sha256 begins {found[:12]} "
+                f"and config.json says {str(hashes.get(name))[:12]}; get the folder again."
+            )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

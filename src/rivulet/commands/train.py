@@ -1,0 +1,59 @@
+"""`rivulet train` and `rivulet export`: a model from manifests, by a recipe; resumes where it stopped."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:
+    """Declare both commands."""
+    parser = commands.add_parser("train", help="train a model", description=__doc__)
+    parser.add_argument(
+        "--recipe", type=Path, required=True, metavar="FILE.json", help="see data/recipes"
+    )
+    parser.add_argument("--train", nargs="+", required=True, metavar="FILE.tsv", help="manifests")
+    parser.add_argument("--dev", required=True, metavar="FILE.tsv")
+    parser.add_argument("--noise", metavar="FILE.tsv", help="made by `rivulet data noise`")
+    parser.add_argument("--dictionary", metavar="FILE", help="CMU-style, for the phone head")
+    parser.add_argument("--cache", default="~/.cache/rivulet", help="decoded sound (%(default)s)")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--max-steps", type=int, help="stop early, for a trial")
+    parser.add_argument("--threads", type=int, help="CPU threads (all cores)")
+    parser.set_defaults(run=run_train)
+
+    export = commands.add_parser(
+        "export", help="make a checkpoint from a training run", description=__doc__
+    )
+    export.add_argument("training", type=Path, metavar="DIR", help="what `train --output` named")
+    export.add_argument("--head", default="characters", help="characters or bpe (%(default)s)")
+    export.add_argument("--name", default="default")
+    export.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    export.set_defaults(run=run_export)
+
+
+def run_train(args: argparse.Namespace) -> int:
+    """Train, or go on training."""
+    import torch
+
+    from rivulet.training.config import DataConfig, read_recipe
+    from rivulet.training.loop import train
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    wanted = {"epochs": args.epochs, "max_steps": args.max_steps}
+    recipe = read_recipe(args.recipe, **{k: v for k, v in wanted.items() if v is not None})
+    data = DataConfig(tuple(args.train), args.dev, args.noise, args.dictionary, args.cache)
+    print(f"best weights: {train(recipe, data, args.output)}")
+    return 0
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """Write the checkpoint and say what it is."""
+    from rivulet.training.export import export
+
+    made = export(args.training, args.head, args.output, args.name)
+    count = made.model.parameters_count
+    size = sum(path.stat().st_size for path in args.output.iterdir())
+    print(f"{args.output}: {count} weights, {len(made.tokenizer)} tokens, {size / 1e6:.1f} MB")
+    return 0

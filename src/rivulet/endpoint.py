@@ -1,0 +1,85 @@
+"""Rules as data decide, frame by frame, when a segment is over (Kaldi, online2/online-endpoint.h)."""
+
+from dataclasses import dataclass
+
+from rivulet.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class EndpointRule:
+    """The segment ends when all three hold.
+
+    after_speech: only if something was recognized in it.
+    trailing_silence_s: at least so many seconds of nothing at its end.
+    length_s: at least so long in all.
+    """
+
+    after_speech: bool
+    trailing_silence_s: float
+    length_s: float
+
+
+@dataclass(frozen=True)
+class EndpointConfig:
+    """The three rules by the numbers a user would change, in seconds; `float("inf")` switches a rule off.
+
+    rule1_silence_s: silence that ends a segment in which nothing was said.
+    rule2_silence_s: silence that ends a segment after speech.
+    rule3_length_s: the longest segment, speech or not; this bounds memory.
+    """
+
+    rule1_silence_s: float = 5.0
+    rule2_silence_s: float = 0.8
+    rule3_length_s: float = 20.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ConfigError: one is not positive, or rule 3 would let a segment grow without bound.
+        """
+        for name, value in vars(self).items():
+            if not value > 0.0:
+                raise ConfigError(f"{name} is {value} s; it must be more than 0.")
+        if self.rule3_length_s > 3600.0:
+            raise ConfigError(
+                f"rule3_length_s is {self.rule3_length_s} s; at most 3600, or memory would have no bound."
+            )
+
+    @property
+    def rules(self) -> tuple[EndpointRule, ...]:
+        """The rules in the order in which they are tried."""
+        return (
+            EndpointRule(False, self.rule1_silence_s, 0.0),
+            EndpointRule(True, self.rule2_silence_s, 0.0),
+            EndpointRule(False, 0.0, self.rule3_length_s),
+        )
+
+
+@dataclass
+class Endpointer:
+    """Counts the frames of the open segment and its trailing silence, and names the rule that ends it."""
+
+    config: EndpointConfig
+    frame_s: float  # seconds per output frame
+    _length: int = 0
+    _silence: int = 0
+    _spoke: bool = False
+
+    def push(self, silent: bool) -> EndpointRule | None:
+        """Take one output frame; return the rule that ends the segment here, or None."""
+        self._length += 1
+        self._silence = self._silence + 1 if silent else 0
+        self._spoke = self._spoke or not silent
+        for rule in self.config.rules:
+            if (
+                (self._spoke or not rule.after_speech)
+                and self._silence * self.frame_s >= rule.trailing_silence_s - 1e-9
+                and self._length * self.frame_s >= rule.length_s - 1e-9
+            ):
+                return rule
+        return None
+
+    def reset(self, spoke: bool = False) -> None:
+        """Begin the next segment; `spoke` if a word of the last one opens it."""
+        self._length, self._silence, self._spoke = 0, 0, spoke

@@ -1,0 +1,28 @@
+"""Every error a caller can be shown.
+
+RivuletError            one sentence: what is wrong, with the numbers, and the remedy
+├── AudioError          a file, a stream or an array that cannot be heard
+├── CheckpointError     a model folder that is missing, altered or too new
+├── ManifestError       a list of utterances that cannot be used
+└── ConfigError         a setting outside its range
+"""
+
+
+class RivuletError(Exception):
+    """Base of all errors raised on purpose; its text is one sentence for the user."""
+
+
+class AudioError(RivuletError):
+    """Sound that cannot be read or is not sound (missing, empty, truncated, not finite)."""
+
+
+class CheckpointError(RivuletError):
+    """A model folder that is missing, altered, incomplete or of a newer version."""
+
+
+class ManifestError(RivuletError):
+    """A manifest with a missing column, a missing file or an unusable line."""
+
+
+class ConfigError(RivuletError):
+    """A setting outside its allowed range."""

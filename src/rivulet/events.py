@@ -1,0 +1,44 @@
+"""The vocabulary of results. All times are seconds from the start of the stream."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word; `start` and `end` in seconds, corrected for the model's delay, `confidence` in [0, 1]."""
+
+    text: str
+    start: float
+    end: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Partial:
+    """The open segment as it reads now.
+
+    segment: number of the segment, counted from 0.
+    text: its words so far.
+    stable: how many of the leading words are settled; a settled word is never revised.
+    at: seconds of audio heard when this came out.
+    """
+
+    segment: int
+    text: str
+    stable: int
+    at: float
+
+
+@dataclass(frozen=True)
+class Final:
+    """A finished segment; nothing about it changes any more. `start` and `end` are those of its words."""
+
+    segment: int
+    text: str
+    words: tuple[Word, ...]
+    start: float
+    end: float
+    at: float
+
+
+Event = Partial | Final

@@ -1,0 +1,99 @@
+"""What is done to an utterance so that the next epoch hears something else."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+import torch
+
+from rivulet.audio import SAMPLE_RATE, Samples
+from rivulet.training.corpus import Corpus
+
+REVERB_RT60_S = (0.1, 0.6)  # small office to living room
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How often and how much; a probability of 0 switches a step off."""
+
+    speeds: tuple[float, ...] = (0.9, 1.0, 1.0, 1.1)
+    gain_db: tuple[float, float] = (-20.0, 6.0)
+    noise_probability: float = 0.3
+    noise_snr_db: tuple[float, float] = (5.0, 30.0)
+    reverb_probability: float = 0.15
+    frequency_masks: int = 2
+    frequency_mask_bins: int = 12
+    time_masks_per_s: float = 0.15
+    time_mask_frames: int = 16
+
+
+def augment_sound(
+    sound: npt.NDArray[np.int16],
+    noise: Corpus | None,
+    config: AugmentConfig,
+    rng: np.random.Generator,
+) -> Samples:
+    """Return one int16 utterance (n,) as float32 (m,) in [-1, 1]: other speed, room, noise and level."""
+    samples = sound.astype(np.float32) / 32768.0
+    speed = float(rng.choice(config.speeds))
+    if speed != 1.0:  # tempo and pitch together, as Ko et al. 2015
+        samples = soxr.resample(samples, SAMPLE_RATE * speed, SAMPLE_RATE, quality="LQ")
+    if rng.random() < config.reverb_probability:
+        samples = reverberate(samples, rng.uniform(*REVERB_RT60_S), rng)
+    if rng.random() < config.noise_probability:
+        samples = add_noise(
+            samples, _some_noise(len(samples), noise, rng), rng.uniform(*config.noise_snr_db)
+        )
+    gain = 10.0 ** (rng.uniform(*config.gain_db) / 20.0)
+    return np.clip(samples * np.float32(gain), -1.0, 1.0)
+
+
+def add_noise(samples: Samples, noise: Samples, snr_db: float) -> Samples:
+    """Return `samples` (n,) with `noise` (n,) at `snr_db`, powers averaged over the whole utterance."""
+    speech_power = float(np.mean(samples**2))
+    noise_power = float(np.mean(noise**2)) + 1e-12  # a silent noise clip adds nothing
+    scale = np.sqrt(speech_power / noise_power * 10.0 ** (-snr_db / 10.0))
+    return samples + noise * np.float32(scale)
+
+
+def reverberate(samples: Samples, rt60_s: float, rng: np.random.Generator) -> Samples:
+    """Return `samples` (n,) as heard in a simulated room of reverberation time `rt60_s`, at the same level.
+
+    The response is a direct path and exponentially decaying white noise (Polack 1988): energy falls 60 dB in `rt60_s`.
+    """
+    length = int(rt60_s * SAMPLE_RATE)
+    decay = np.exp(-6.9 * np.arange(length) / length)  # ln(10^3) = 6.9: amplitude falls by 60 dB
+    response = rng.standard_normal(length) * decay * rng.uniform(0.02, 0.12)
+    response[0] = 1.0
+    size = 1 << int(len(samples) + length - 1).bit_length()
+    wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(response, size), size)[
+        : len(samples)
+    ]
+    level = np.sqrt(np.mean(samples**2) / (np.mean(wet**2) + 1e-12))
+    return (wet * level).astype(np.float32)
+
+
+def _some_noise(length: int, noise: Corpus | None, rng: np.random.Generator) -> Samples:
+    """A random stretch of a random recording, repeated if short; white noise where there are no recordings."""
+    if noise is None or rng.random() < 0.1:
+        return rng.standard_normal(length).astype(np.float32)
+    clip = noise.sound(int(rng.integers(len(noise)))).astype(np.float32) / 32768.0
+    clip = np.resize(clip, max(length, len(clip)))
+    start = int(rng.integers(len(clip) - length + 1))
+    return clip[start : start + length]
+
+
+def mask_frames(
+    frames: torch.Tensor, length: int, config: AugmentConfig, rng: np.random.Generator
+) -> None:
+    """SpecAugment in place (Park et al. 2019): set bands and stretches of normalized (T, n_mels) to the mean, 0."""
+    bands = frames.shape[1]
+    for _ in range(config.frequency_masks):
+        width = int(rng.integers(config.frequency_mask_bins + 1))
+        low = int(rng.integers(bands - width + 1))
+        frames[:, low : low + width] = 0.0
+    for _ in range(round(config.time_masks_per_s * length / 100)):
+        width = int(rng.integers(config.time_mask_frames + 1))
+        start = int(rng.integers(max(1, length - width)))
+        frames[start : start + width] = 0.0

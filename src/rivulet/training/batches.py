@@ -1,0 +1,170 @@
+"""Utterances → batches of log-mel frames and targets, the same ones for the same seed, epoch and place."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from rivulet.audio import SAMPLE_RATE, Samples
+from rivulet.features import FRAMES_PER_SECOND, FeatureConfig, FeatureStatistics, LogMel
+from rivulet.model import STRIDE, ModelConfig
+from rivulet.training.augment import AugmentConfig, augment_sound, mask_frames
+from rivulet.training.corpus import Corpus
+from rivulet.training.targets import Target
+
+TAIL_STEPS = (
+    4,
+    14,
+)  # output frames of digital silence after an utterance: 0.16 to 0.56 s, as `Stream.finish` feeds
+STATISTICS_SAMPLE = 600  # utterances that the feature statistics are measured on
+
+
+@dataclass(frozen=True)
+class HeadTarget:
+    """One head's targets for a batch.
+
+    rows: the utterances of the batch that have a target, (R,).
+    ids: their token ids one after the other; lengths: (R,).
+    """
+
+    rows: torch.Tensor
+    ids: torch.Tensor
+    lengths: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """frames (B, T, n_mels) normalized, T a multiple of STRIDE; steps (B,) output frames; audio_s in all."""
+
+    frames: torch.Tensor
+    steps: torch.Tensor
+    targets: dict[str, HeadTarget]
+    texts: list[str]
+    audio_s: float
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch with what the network reads on `device`."""
+        return Batch(self.frames.to(device), self.steps, self.targets, self.texts, self.audio_s)
+
+
+@dataclass(frozen=True)
+class BatchMaker:
+    """Builds any batch of any epoch from the utterances' indices; picklable, so that a worker process can."""
+
+    corpus: Corpus
+    noise: Corpus | None
+    augment: AugmentConfig | None
+    features: FeatureConfig
+    statistics: FeatureStatistics
+    model: ModelConfig
+    encoded: dict[str, list[list[int] | None]]
+    seed: int
+
+    def make(self, indices: list[int], epoch: int) -> Batch:
+        """Return the batch of `indices`; randomness depends on seed, epoch and utterance only."""
+        rngs = [np.random.default_rng((self.seed, epoch, index)) for index in indices]
+        sounds = [self._sound(i, rng) for i, rng in zip(indices, rngs, strict=True)]
+        tails = [int(rng.integers(*TAIL_STEPS)) for rng in rngs]
+        counts = [_steps(len(s)) for s in sounds]
+        steps = [n + t + self.model.lookahead for n, t in zip(counts, tails, strict=True)]
+        frames = _log_mel(sounds, max(steps) * STRIDE, self.features)
+        frames = self.statistics.normalize(frames)
+        if self.augment:
+            for row, (count, rng) in enumerate(zip(counts, rngs, strict=True)):
+                mask_frames(frames[row], count * STRIDE, self.augment, rng)
+        targets = {name: _head_target(ids, indices) for name, ids in self.encoded.items()}
+        audio_s = sum(map(len, sounds)) / SAMPLE_RATE
+        texts = [self.corpus.utterances[i].text for i in indices]
+        return Batch(frames, torch.tensor(steps), targets, texts, audio_s)
+
+    def _sound(self, index: int, rng: np.random.Generator) -> Samples:
+        sound = self.corpus.sound(index)
+        if self.augment is None:
+            return sound.astype(np.float32) / 32768.0
+        return augment_sound(sound, self.noise, self.augment, rng)
+
+
+class BatchStream(torch.utils.data.IterableDataset[Batch]):
+    """Batches in a given order, for a DataLoader that makes them in another process."""
+
+    def __init__(self, maker: BatchMaker, plan: list[list[int]], epoch: int) -> None:
+        """Go through `plan`, a list of batches of indices."""
+        super().__init__()
+        self.maker, self.plan, self.epoch = maker, plan, epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Make this worker's share of the batches."""
+        worker = torch.utils.data.get_worker_info()
+        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        if worker:
+            torch.set_num_threads(1)
+        for indices in self.plan[first::step]:
+            yield self.maker.make(indices, self.epoch)
+
+
+def plan_epoch(
+    seconds: np.ndarray, batch_s: float, seed: int, epoch: int, shortest_first: bool
+) -> list[list[int]]:
+    """Cut an epoch into batches of about `batch_s` seconds, padding included, of utterances alike in length.
+
+    With `shortest_first` batches come in order of length: CTC leaves its all-blank plateau on short utterances first
+    (Amodei et al. 2016, section 3.3, "SortaGrad"). Otherwise their order is shuffled.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    jittered = seconds * rng.uniform(0.9, 1.1, len(seconds))  # other neighbors each epoch
+    batches: list[list[int]] = []
+    batch: list[int] = []
+    longest = 0.0
+    for index in np.argsort(jittered).tolist():
+        longest = max(longest, float(seconds[index]))
+        if batch and longest * (len(batch) + 1) > batch_s:
+            batches.append(batch)
+            batch, longest = [], float(seconds[index])
+        batch.append(index)
+    if batch:
+        batches.append(batch)
+    if not shortest_first:
+        rng.shuffle(batches)
+    return batches
+
+
+def measure_statistics(corpus: Corpus, config: FeatureConfig, seed: int) -> FeatureStatistics:
+    """Return mean and standard deviation of log-mel frames over a random part of `corpus`."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(corpus))[:STATISTICS_SAMPLE]
+    log_mel = LogMel(config)
+    frames = [
+        log_mel(torch.from_numpy(corpus.sound(int(i)).astype(np.float32) / 32768.0)) for i in chosen
+    ]
+    every = torch.cat(frames)
+    return FeatureStatistics(every.mean(0), every.std(0))
+
+
+def _steps(samples: int) -> int:
+    """Output frames of 40 ms that `samples` fill, the last one begun counted."""
+    return -(-samples * FRAMES_PER_SECOND // (SAMPLE_RATE * STRIDE))
+
+
+def _log_mel(sounds: list[Samples], frames: int, config: FeatureConfig) -> torch.Tensor:
+    log_mel = LogMel(config)
+    hop, window = log_mel.mel.hop_length, log_mel.mel.n_fft
+    padded = torch.zeros(len(sounds), (frames - 1) * hop + window)
+    for row, sound in enumerate(sounds):
+        padded[row, : len(sound)] = torch.from_numpy(sound)
+    return log_mel(padded)
+
+
+def _head_target(encoded: list[list[int] | None], indices: list[int]) -> HeadTarget:
+    rows = [row for row, index in enumerate(indices) if encoded[index]]
+    lists = [encoded[indices[row]] or [] for row in rows]
+    return HeadTarget(
+        torch.tensor(rows, dtype=torch.long),
+        torch.tensor([token for ids in lists for token in ids], dtype=torch.long),
+        torch.tensor([len(ids) for ids in lists], dtype=torch.long),
+    )
+
+
+def encode_all(corpus: Corpus, targets: list[Target]) -> dict[str, list[list[int] | None]]:
+    """Write every text in every head's tokens."""
+    return {t.name: [t.encode(u.text) for u in corpus.utterances] for t in targets}

@@ -1,0 +1,96 @@
+"""Everything that decides what a training run gives, and the recipe files that hold it."""
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from rivulet.errors import ConfigError
+from rivulet.features import FeatureConfig
+from rivulet.model import ModelConfig
+from rivulet.training.augment import AugmentConfig
+
+PARTS: dict[str, type] = {"model": ModelConfig, "features": FeatureConfig, "augment": AugmentConfig}
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is trained on: manifests, a pronouncing dictionary for the phone head, and where decoded sound is kept."""
+
+    train: tuple[str, ...]
+    dev: str
+    noise: str | None = None
+    dictionary: str | None = None
+    cache: str = "~/.cache/rivulet"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How it is trained.
+
+    batch_s: seconds of sound a batch, padding included.
+    final_rate: where the cosine ends, as a part of `learning_rate`.
+    head_weights: the heads and the weight of each CTC loss; the first is the model's own output.
+    head_layers: the layer, counted from 1, that a head reads; others read the top.
+    max_steps: stop early; for trials.
+    """
+
+    epochs: int = 40
+    batch_s: float = 210.0
+    learning_rate: float = 1.5e-3
+    warmup_steps: int = 250
+    final_rate: float = 0.01
+    weight_decay: float = 0.01
+    clip_norm: float = 2.0
+    average_decay: float = 0.998
+    bpe_units: int = 256
+    head_weights: dict[str, float] = field(
+        default_factory=lambda: {"characters": 1.0, "bpe": 1.0, "phones": 0.5}
+    )
+    head_layers: dict[str, int] = field(default_factory=lambda: {"phones": 2})
+    seed: int = 1
+    max_steps: int | None = None
+    model: ModelConfig = field(default_factory=ModelConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ConfigError: one is not positive, or there is no head.
+        """
+        for name in ("epochs", "batch_s", "learning_rate", "warmup_steps", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be more than 0.")
+        if not self.head_weights:
+            raise ConfigError("head_weights names 0 heads; name characters, bpe or phones.")
+
+
+def read_recipe(path: Path, **overrides: Any) -> Recipe:
+    """Read a recipe: JSON with fields of `Recipe`; those it leaves out keep their defaults.
+
+    Raises:
+        ConfigError: the file is missing, not JSON, or names a field that does not exist.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ConfigError(f"the recipe {path} cannot be read ({error}).") from error
+    try:
+        return recipe_of(values | overrides)
+    except (TypeError, AttributeError) as error:
+        known = ", ".join(f.name for f in fields(Recipe))
+        raise ConfigError(
+            f"the recipe {path} does not fit ({error}); its fields are {known}."
+        ) from error
+
+
+def recipe_of(values: dict[str, Any]) -> Recipe:
+    """Return the recipe that plain `values` describe, as JSON holds them."""
+    parts = {name: _part(kind, values[name]) for name, kind in PARTS.items() if name in values}
+    return Recipe(**{**values, **parts})
+
+
+def _part(kind: type, values: dict[str, Any]) -> Any:
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -1,0 +1,93 @@
+"""The network as it is trained: the acoustic model, and further heads that are left behind when it ships."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rivulet.errors import ConfigError
+from rivulet.model import AcousticModel, ModelConfig
+from rivulet.training.batches import Batch, HeadTarget
+
+
+class HeadedModel(nn.Module):
+    """The acoustic model with one CTC head per target; the first head is the model's own output.
+
+    Heads named in `layers` read that layer (an intermediate CTC loss, Lee & Watanabe 2021), all others the top.
+    """
+
+    def __init__(
+        self, config: ModelConfig, tokens: Mapping[str, int], layers: Mapping[str, int]
+    ) -> None:
+        """Make a head for each of `tokens`: name → number of tokens."""
+        super().__init__()
+        self.acoustic = AcousticModel(config)
+        self.first, *others = tokens
+        self.layers = {name: layers.get(name, config.layers) - 1 for name in tokens}
+        self.others = nn.ModuleDict(
+            {
+                name: nn.Linear(config.hidden, tokens[name])
+                if self.layers[name]
+                == config.layers - 1  # the model's own LayerNorm comes before it
+                else nn.Sequential(
+                    nn.LayerNorm(config.hidden), nn.Linear(config.hidden, tokens[name])
+                )
+                for name in others
+            }
+        )
+
+    def forward(self, frames: Tensor) -> dict[str, Tensor]:
+        """(B, T, n_mels) → for each head the log-probabilities (B, T / STRIDE, its tokens)."""
+        outputs, _ = self.acoustic.encode(frames, self.acoustic.initial_state(len(frames)))
+        logits = {self.first: self.acoustic.output(outputs[-1])}
+        logits |= {name: head(outputs[self.layers[name]]) for name, head in self.others.items()}
+        return {name: functional.log_softmax(x.float(), dim=-1) for name, x in logits.items()}
+
+    def with_output(self, name: str) -> AcousticModel:
+        """Return the acoustic model whose output is head `name`, as it ships; the weights are copies."""
+        weights = dict(self.acoustic.state_dict())
+        if name != self.first:
+            head = self.others[name]
+            if not isinstance(head, nn.Linear):
+                raise ConfigError(
+                    f"head {name} reads layer {self.layers[name] + 1}; only a head at the top can ship."
+                )
+            weights |= {"output.weight": head.weight, "output.bias": head.bias}
+        config = replace(self.acoustic.config, tokens=len(weights["output.bias"]))
+        shipped = AcousticModel(config)
+        shipped.load_state_dict(weights)
+        return shipped
+
+
+def ctc_losses(log_probs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    """Return for each head the CTC loss in nats per token; an utterance too short for its text counts as 0."""
+    return {
+        name: _ctc(log_probs[name], batch.steps, target) for name, target in batch.targets.items()
+    }
+
+
+def _ctc(log_probs: Tensor, steps: Tensor, target: HeadTarget) -> Tensor:
+    if not len(target.rows):
+        return (
+            log_probs.sum() * 0.0
+        )  # keeps the head in the graph, as DistributedDataParallel needs
+    rows = target.rows.to(log_probs.device)
+    loss = functional.ctc_loss(
+        log_probs[rows].transpose(0, 1),
+        target.ids.to(log_probs.device),
+        steps[target.rows],
+        target.lengths,
+        blank=0,
+        reduction="sum",
+        zero_infinity=True,
+    )
+    return loss / target.lengths.sum().to(loss.device)
+
+
+def average_weights(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move `average` towards `model`: w ← decay · w + (1 - decay) · v, an exponential moving average."""
+    with torch.no_grad():
+        for kept, new in zip(average.parameters(), model.parameters(), strict=True):
+            kept.lerp_(new, 1.0 - decay)

@@ -1,0 +1,124 @@
+"""What a run tells: a progress bar, two CSV files, and a picture of the curves."""
+
+import csv
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from rivulet.training.resume import Progressed
+
+LOG_EVERY = 10  # optimizer steps
+STEPS_FILE, DEV_FILE, PICTURE = "steps.csv", "dev.csv", "curves.png"
+
+
+class TrainingLog:
+    """Losses, gradient norm and speed every few steps, error rates on dev; silent unless `loud`."""
+
+    def __init__(self, folder: Path, steps: int, loud: bool) -> None:
+        """Write to `folder`; `steps` is how many there will be."""
+        self._folder = folder
+        self._loud = loud
+        self._progress = Progress(console=Console(stderr=True), disable=not loud)
+        self._task = self._progress.add_task("training", total=steps)
+        self._begin()
+
+    def __enter__(self) -> Self:
+        """Show the bar."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove the bar."""
+        self._progress.stop()
+
+    def _begin(self) -> None:
+        self._started, self._audio_s, self._steps = time.monotonic(), 0.0, 0
+        self._sums: dict[str, float] = {}
+
+    def step(
+        self,
+        at: Progressed,
+        losses: dict[str, torch.Tensor],
+        norm: float,
+        rate: float,
+        audio_s: float,
+    ) -> None:
+        """Note one step: losses in nats per token, gradient norm before clipping, learning rate, seconds of sound."""
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        for name, value in {**values, "norm": norm}.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._audio_s += audio_s
+        self._steps += 1
+        if at.step % LOG_EVERY or not self._loud:
+            return
+        elapsed = time.monotonic() - self._started
+        speed, hours = self._steps / elapsed, self._audio_s / 60.0 / elapsed
+        means = {name: value / self._steps for name, value in self._sums.items()}
+        bar = f"epoch {at.epoch} loss {next(iter(means.values())):.3f} {speed:.2f} steps/s {hours:.2f} h/min"
+        self._progress.update(self._task, completed=at.step, description=bar)
+        row = {"epoch": at.epoch, "step": at.step, "rate": rate, "steps_per_s": speed}
+        self._append(STEPS_FILE, {**row, "audio_hours_per_min": hours, **means})
+        self._begin()
+
+    def dev(self, at: Progressed, rates: dict[str, float]) -> None:
+        """Note greedy error rates on dev, of words; for phones of phones."""
+        self._append(DEV_FILE, {"epoch": at.epoch, "step": at.step, **rates})
+        text = "  ".join(f"{name} {rate:.2%}" for name, rate in rates.items())
+        self._progress.console.print(f"epoch {at.epoch} step {at.step} dev {text}")
+        draw_curves(self._folder)
+        self._begin()
+
+    def _append(self, name: str, row: dict[str, float]) -> None:
+        path = self._folder / name
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow({k: f"{v:.6g}" for k, v in row.items()})
+
+
+def draw_curves(folder: Path) -> Path | None:
+    """Draw losses and dev error rates of the run in `folder`; nothing without matplotlib or before the first row."""
+    try:
+        import matplotlib
+    except ImportError:
+        return None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, 2, figsize=(11, 4))
+    skipped = ("epoch", "step", "rate", "steps_per_s", "audio_hours_per_min")
+    for panel, name, label in (
+        (panels[0], STEPS_FILE, "loss, nats per token"),
+        (panels[1], DEV_FILE, "dev error rate"),
+    ):
+        rows = _read(folder / name)
+        for key in (k for k in (rows[0] if rows else ()) if k not in skipped and k != "norm"):
+            panel.plot([r["step"] for r in rows], [r[key] for r in rows], label=key)
+        panel.set(xlabel="optimizer step", ylabel=label)
+        panel.set_ylim(bottom=0.0, top=4.0 if name == STEPS_FILE else 1.05)
+        panel.grid(alpha=0.3)
+        if rows:
+            panel.legend()
+    figure.tight_layout()
+    figure.savefig(folder / PICTURE, dpi=110)
+    pyplot.close(figure)
+    return folder / PICTURE
+
+
+def _read(path: Path) -> list[dict[str, float]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]

@@ -1,0 +1,293 @@
+"""The training loop, straight down the page; on a CPU, a GPU, or many under torchrun."""
+
+import copy
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch.nn.parallel import DistributedDataParallel
+
+from rivulet.decoder import GreedyDecoder
+from rivulet.errors import ConfigError
+from rivulet.features import FeatureStatistics
+from rivulet.metrics import error_counts
+from rivulet.training import targets
+from rivulet.training.augment import AugmentConfig
+from rivulet.training.batches import (
+    Batch,
+    BatchMaker,
+    BatchStream,
+    encode_all,
+    measure_statistics,
+    plan_epoch,
+)
+from rivulet.training.config import DataConfig, Recipe
+from rivulet.training.corpus import Corpus, pack
+from rivulet.training.heads import HeadedModel, average_weights, ctc_losses
+from rivulet.training.log import TrainingLog
+from rivulet.training.manifest import read_manifest
+from rivulet.training.resume import Learner, load_point, on_cpu, save_point
+
+SAVE_EVERY_S = 300.0  # seconds between two resume points: what a crash can cost
+DEV_BATCH_S = 400.0
+RESUME_FILE, BEST_FILE = "last.safetensors", "best.safetensors"
+
+
+@dataclass(frozen=True)
+class Place:
+    """This process among all: its rank, their number, and the device it computes on."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the loop feeds on."""
+
+    train: BatchMaker
+    dev: BatchMaker
+    heads: list[targets.Target]
+    plans: list[list[list[int]]]
+
+
+def train(recipe: Recipe, data: DataConfig, folder: Path) -> Path:
+    """Train until `recipe.epochs` are done, resuming where an earlier call stopped; return the best weights' file.
+
+    Raises:
+        ConfigError, ManifestError, AudioError: the settings or the data cannot be used.
+    """
+    place = _join()
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(recipe.seed + place.rank)
+    material = _material(recipe, data, folder)
+    learner = _learner(recipe, material, place)
+    runner = DistributedDataParallel(learner.model) if place.world > 1 else learner.model
+    steps = sum(len(plan) // place.world for plan in material.plans)
+    if steps == 0:
+        raise ConfigError(
+            f"{len(material.train.corpus)} utterances give 0 batches of {recipe.batch_s} s for each of "
+            f"{place.world} processes; make batches smaller."
+        )
+    steps_wanted = min(steps, recipe.max_steps or steps)
+    at = load_point(folder / RESUME_FILE, learner)
+    loud = place.rank == 0
+    saved = time.monotonic()
+    with TrainingLog(folder, steps_wanted, loud) as log:
+        while at.epoch < recipe.epochs and at.step < steps_wanted:
+            plan = material.plans[at.epoch]
+            share = plan[place.rank : len(plan) // place.world * place.world : place.world]
+            for batch in _load(material.train, share[at.batch :], at.epoch):
+                rate = learning_rate(recipe, at.step, steps)
+                losses, norm = _step(recipe, runner, learner, batch, rate, place.device)
+                average_weights(learner.average, learner.model, _decay(recipe, at.step))
+                at.step, at.batch = at.step + 1, at.batch + 1
+                log.step(at, losses, norm, rate, batch.audio_s * place.world)
+                if loud and time.monotonic() - saved > SAVE_EVERY_S:
+                    save_point(folder / RESUME_FILE, learner, at)
+                    saved = time.monotonic()
+                if at.step >= steps_wanted:
+                    break
+            if at.batch >= len(share):
+                at.epoch, at.batch = at.epoch + 1, 0
+            if loud:
+                rates = error_rates(learner.average, material.heads, material.dev, place.device)
+                log.dev(at, rates)
+                wer = min(rate for name, rate in rates.items() if name != "phones")
+                if wer <= at.best_wer:
+                    at.best_wer = wer
+                    save_file(on_cpu(learner.average.state_dict()), folder / BEST_FILE)
+                save_point(folder / RESUME_FILE, learner, at)
+    if place.world > 1:
+        dist.barrier()
+        dist.destroy_process_group()
+    return folder / BEST_FILE
+
+
+def _step(
+    recipe: Recipe,
+    runner: torch.nn.Module,
+    learner: Learner,
+    batch: Batch,
+    rate: float,
+    device: torch.device,
+) -> tuple[dict[str, torch.Tensor], float]:
+    """Move the weights once; return each head's loss and the gradient norm before clipping."""
+    for group in learner.optimizer.param_groups:
+        group["lr"] = rate
+    runner.train()
+    with _autocast(device):
+        log_probs = runner(batch.frames.to(device))
+    losses = ctc_losses(log_probs, batch)
+    loss = torch.stack([recipe.head_weights[name] * value for name, value in losses.items()]).sum()
+    learner.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(learner.model.parameters(), recipe.clip_norm)
+    if torch.isfinite(
+        norm
+    ):  # one broken batch must not destroy the run; the norm in the log shows it
+        learner.optimizer.step()
+    return losses, float(norm)
+
+
+def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
+    """Linear warm-up, then half a cosine down to `final_rate` of the peak."""
+    if step < recipe.warmup_steps:
+        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
+    along = min(1.0, (step - recipe.warmup_steps) / max(1, steps - recipe.warmup_steps))
+    cosine = 0.5 * (1.0 + math.cos(math.pi * along))
+    return recipe.learning_rate * (recipe.final_rate + (1.0 - recipe.final_rate) * cosine)
+
+
+def _decay(recipe: Recipe, step: int) -> float:
+    """Decay of the moving average, shorter at the beginning, when the weights are far from good."""
+    return min(recipe.average_decay, (1 + step) / (10 + step))
+
+
+@torch.inference_mode()
+def error_rates(
+    model: HeadedModel, heads: list[targets.Target], batches: BatchMaker, device: torch.device
+) -> dict[str, float]:
+    """Return each head's greedy error rate over a corpus: of words, for phones of phones."""
+    model.eval()
+    errors = dict.fromkeys((head.name for head in heads), 0)
+    words = dict(errors)
+    plan = plan_epoch(batches.corpus.seconds(), DEV_BATCH_S, 0, 0, shortest_first=True)
+    for batch in _load(batches, plan, 0):
+        with _autocast(device):
+            log_probs = model(batch.frames.to(device))
+        for head in heads:
+            for row, text in enumerate(batch.texts):
+                meant = _reference(text, head)
+                if meant is not None:
+                    said = _greedy(log_probs[head.name][row, : int(batch.steps[row])].cpu(), head)
+                    errors[head.name] += error_counts(meant, said).errors
+                    words[head.name] += len(meant)
+    return {name: errors[name] / max(1, words[name]) for name in errors}
+
+
+def _greedy(log_probs: torch.Tensor, head: targets.Target) -> list[str]:
+    decoder = GreedyDecoder(head.tokenizer)
+    decoder.push(log_probs)
+    tokens = decoder.hypothesis().tokens
+    if head.name == "phones":
+        return [head.tokenizer.tokens[token] for token in tokens]
+    return head.tokenizer.decode(tokens).split()
+
+
+def _reference(text: str, head: targets.Target) -> list[str] | None:
+    if head.name != "phones":
+        return text.split()
+    ids = head.encode(text)
+    return None if ids is None else [head.tokenizer.tokens[token] for token in ids]
+
+
+def _material(recipe: Recipe, data: DataConfig, folder: Path) -> Material:
+    """Decode the sound, settle the heads and the feature statistics, and plan every epoch."""
+    cache = Path(data.cache).expanduser()
+    corpus = pack([u for path in data.train for u in read_manifest(Path(path))], cache)
+    dev = pack(read_manifest(Path(data.dev)), cache)
+    noise = pack(read_manifest(Path(data.noise)), cache) if data.noise else None
+    heads = _heads(recipe, data, corpus, folder)
+    statistics = _statistics(recipe, corpus, folder)
+    _write_settings(recipe, data, heads, folder)
+
+    def maker(of: Corpus, augment: AugmentConfig | None) -> BatchMaker:
+        encoded = encode_all(of, heads)
+        return BatchMaker(
+            of, noise, augment, recipe.features, statistics, recipe.model, encoded, recipe.seed
+        )
+
+    seconds = corpus.seconds()
+    plans = [
+        plan_epoch(seconds, recipe.batch_s, recipe.seed, epoch, shortest_first=epoch == 0)
+        for epoch in range(recipe.epochs)
+    ]
+    return Material(maker(corpus, recipe.augment), maker(dev, None), heads, plans)
+
+
+def _learner(recipe: Recipe, material: Material, place: Place) -> Learner:
+    tokens = {head.name: len(head.tokenizer) for head in material.heads}
+    model = HeadedModel(recipe.model, tokens, recipe.head_layers).to(place.device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+    return Learner(model, copy.deepcopy(model), optimizer)
+
+
+def _heads(recipe: Recipe, data: DataConfig, corpus: Corpus, folder: Path) -> list[targets.Target]:
+    heads = []
+    for name in recipe.head_weights:
+        if name == "characters":
+            heads.append(targets.characters())
+        elif name == "bpe":
+            texts = (u.text for u in corpus.utterances)
+            heads.append(targets.bpe(texts, recipe.bpe_units, folder / "bpe.model"))
+        elif name == "phones":
+            if data.dictionary is None:
+                raise ConfigError("a phone head needs a pronouncing dictionary; give --dictionary.")
+            heads.append(targets.phones(Path(data.dictionary)))
+        else:
+            raise ConfigError(f"a head {name!r} is unknown; use characters, bpe or phones.")
+    if len(heads[0].tokenizer) != recipe.model.tokens:
+        raise ConfigError(
+            f"the first head has {len(heads[0].tokenizer)} tokens and the model {recipe.model.tokens}; make them equal."
+        )
+    return heads
+
+
+def _statistics(recipe: Recipe, corpus: Corpus, folder: Path) -> FeatureStatistics:
+    path = folder / "statistics.safetensors"
+    if not path.exists():
+        measured = measure_statistics(corpus, recipe.features, recipe.seed)
+        save_file({"mean": measured.mean, "std": measured.std}, path)
+    stored = load_file(path)
+    return FeatureStatistics(stored["mean"], stored["std"])
+
+
+def _write_settings(
+    recipe: Recipe, data: DataConfig, heads: list[targets.Target], folder: Path
+) -> None:
+    tokens = {head.name: list(head.tokenizer.tokens) for head in heads}
+    settings = {"recipe": asdict(recipe), "data": asdict(data), "tokens": tokens}
+    (folder / "training.json").write_text(json.dumps(settings, indent=1) + "\n")
+
+
+def _load(maker: BatchMaker, plan: list[list[int]], epoch: int) -> Iterator[Batch]:
+    """Batches made ahead by one other process; on a machine with many cores by several."""
+    workers = max(1, min(8, (os.cpu_count() or 1) // 2))
+    loader = torch.utils.data.DataLoader(
+        BatchStream(maker, plan, epoch), batch_size=None, num_workers=workers, prefetch_factor=4
+    )
+    yield from loader
+
+
+def _join() -> Place:
+    """Find this process's place; under torchrun join the process group."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    cuda = torch.cuda.is_available()
+    if world > 1:
+        dist.init_process_group("nccl" if cuda else "gloo")
+    if not cuda:
+        return Place(rank, world, torch.device("cpu"))
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return Place(rank, world, device)
+
+
+def _autocast(device: torch.device) -> Any:
+    return torch.autocast(device.type, torch.bfloat16)

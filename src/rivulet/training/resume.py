@@ -1,0 +1,85 @@
+"""Where a run stands, on disk: a resume point is replaced in one move and never half written."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from rivulet.training.heads import HeadedModel
+
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass
+class Progressed:
+    """How far a run has come: epochs, batches of the open epoch, optimizer steps, and the best dev WER."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best_wer: float = math.inf
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What training changes: the model, its moving average, and the optimizer."""
+
+    model: HeadedModel
+    average: HeadedModel
+    optimizer: torch.optim.Optimizer
+
+    def tensors(self) -> Tensors:
+        """Return everything by name, on the CPU."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
+        return on_cpu(tensors)
+
+    def restore(self, tensors: Tensors) -> None:
+        """Take over what `tensors` gave, full or half precision."""
+        for prefix, module in (("model.", self.model), ("average.", self.average)):
+            named = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            module.load_state_dict(named)
+        state: dict[int, Tensors] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, moment = name.split(".", 2)
+                state.setdefault(int(index), {})[moment] = tensor.float()
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def save_point(path: Path, learner: Learner, progressed: Progressed, half: bool = False) -> None:
+    """Write a resume point with the random state; `half` keeps only 16 bits of each number, to commit it."""
+    tensors = learner.tensors()
+    if half:
+        tensors = {
+            k: v.to(torch.bfloat16) if v.is_floating_point() and v.ndim else v
+            for k, v in tensors.items()
+        }
+    tensors["random"] = torch.get_rng_state()
+    new = path.with_suffix(".new")
+    save_file(tensors, new, metadata={"progress": json.dumps(asdict(progressed))})
+    new.replace(path)
+
+
+def load_point(path: Path, learner: Learner) -> Progressed:
+    """Continue from `path` if it exists, else begin."""
+    if not path.exists():
+        return Progressed()
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        progress = json.loads(file.metadata()["progress"])
+    torch.set_rng_state(tensors.pop("random"))
+    learner.restore(tensors)
+    return Progressed(**progress)
+
+
+def on_cpu(tensors: Tensors) -> Tensors:
+    """Return `tensors` on the CPU, contiguous, without gradients."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

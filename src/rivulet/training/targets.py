@@ -1,0 +1,107 @@
+"""What each head of the network is asked to write: characters, BPE pieces or phones."""
+
+import gzip
+import io
+import lzma
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rivulet.errors import ConfigError, ManifestError
+from rivulet.tokenizer import BLANK, Tokenizer
+
+Encode = Callable[
+    [str], list[int] | None
+]  # text → ids, or None where this head has no target for it
+
+
+@dataclass(frozen=True)
+class Target:
+    """A head's name, its tokens (the blank first) and how a text is written in them."""
+
+    name: str
+    tokenizer: Tokenizer
+    encode: Encode
+
+
+def characters() -> Target:
+    """Return the target that spells words in letters."""
+    tokenizer = Tokenizer.characters()
+    return Target("characters", tokenizer, tokenizer.encode)
+
+
+def bpe(texts: Iterable[str], size: int, model: Path) -> Target:
+    """Return the target of `size` byte-pair pieces, learned from `texts` unless the file `model` is there already.
+
+    Raises:
+        ConfigError: SentencePiece is not installed, or the texts do not carry `size` pieces.
+    """
+    try:
+        import sentencepiece
+    except ImportError as error:
+        raise ConfigError(
+            "BPE units need SentencePiece; install it with `pip install rivulet[train]`."
+        ) from error
+    if not model.exists():
+        buffer = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(texts),
+                model_writer=buffer,
+                model_type="bpe",
+                vocab_size=size,
+                character_coverage=1.0,
+                unk_id=0,  # its place is taken by CTC's blank; no text of letters ever needs it
+                bos_id=-1,
+                eos_id=-1,
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{size} BPE units cannot be learned from these texts ({error})."
+            ) from error
+        model.write_bytes(buffer.getvalue())
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=model.read_bytes())
+    tokens = [pieces.id_to_piece(index) for index in range(1, pieces.get_piece_size())]
+    return Target("bpe", Tokenizer((BLANK, *tokens)), lambda text: list(pieces.encode(text)))
+
+
+def phones(dictionary: Path) -> Target:
+    """Return the target of phones without stress, by a CMU-style dictionary; its first pronunciation is taken.
+
+    Raises:
+        ManifestError: the dictionary does not exist or holds no pronunciation.
+    """
+    pronunciations = read_dictionary(dictionary)
+    inventory = sorted({phone for word in pronunciations.values() for phone in word})
+    tokenizer = Tokenizer((BLANK, *inventory))
+    ids = {phone: index for index, phone in enumerate(tokenizer.tokens)}
+
+    def encode(text: str) -> list[int] | None:
+        words = [pronunciations.get(word) for word in text.split()]
+        if not words or any(word is None for word in words):
+            return None
+        return [ids[phone] for word in words if word for phone in word]
+
+    return Target("phones", tokenizer, encode)
+
+
+def read_dictionary(path: Path) -> dict[str, list[str]]:
+    """Read `WORD [N] PHONES…` lines (plain, .gz or .xz); stress digits and further pronunciations are dropped."""
+    if not path.is_file():
+        raise ManifestError(f"the pronouncing dictionary {path} does not exist.")
+    opener = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
+    words: dict[str, list[str]] = {}
+    with opener(path, "rt", encoding="latin-1") as file:
+        for line in file:
+            if line.startswith((";", "#")):
+                continue
+            word, *rest = line.split()
+            spelled = re.sub(r"\(\d+\)$", "", word).upper()
+            phone_list = [re.sub(r"\d", "", phone) for phone in rest if not phone.isdigit()]
+            if phone_list:
+                words.setdefault(spelled, phone_list)
+    if not words:
+        raise ManifestError(f"{path} holds 0 pronunciations; give lines of WORD PHONE PHONE ….")
+    return words

@@ -1,0 +1,138 @@
+"""Text out: txt, srt, vtt, json and jsonl. A writer takes the events of one file; what it wrote is never rewritten."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Protocol, TextIO
+
+from rivulet.events import Event, Final, Partial
+
+FORMATS = ("txt", "srt", "vtt", "json", "jsonl")
+
+
+class Writer(Protocol):
+    """Takes events as they come; `close` says how long the file was, in seconds."""
+
+    def write(self, event: Event) -> None:
+        """Take one event."""
+
+    def close(self, seconds: float) -> None:
+        """Write what had to wait for the end."""
+
+
+class TextWriter:
+    """One line per segment, with the file's name before it if there are several."""
+
+    def __init__(self, out: TextIO, file: str | None = None) -> None:
+        """Write to `out`."""
+        self._out = out
+        self._prefix = f"{file}: " if file else ""
+
+    def write(self, event: Event) -> None:
+        """Write a finished segment."""
+        if isinstance(event, Final):
+            self._out.write(f"{self._prefix}{event.text}\n")
+            self._out.flush()
+
+    def close(self, seconds: float) -> None:
+        """Nothing waits for the end."""
+
+
+class SubtitleWriter:
+    """SubRip or WebVTT: one cue per segment."""
+
+    def __init__(self, out: TextIO, kind: str) -> None:
+        """Write `kind` "srt" or "vtt" to `out`."""
+        self._out = out
+        self._point = "," if kind == "srt" else "."
+        self._numbered = kind == "srt"
+        self._cues = 0
+        if kind == "vtt":
+            out.write("WEBVTT\n\n")
+
+    def write(self, event: Event) -> None:
+        """Write a finished segment as a cue."""
+        if not isinstance(event, Final):
+            return
+        self._cues += 1
+        if self._numbered:
+            self._out.write(f"{self._cues}\n")
+        start, end = (_clock(t, self._point) for t in (event.start, event.end))
+        self._out.write(f"{start} --> {end}\n{event.text}\n\n")
+        self._out.flush()
+
+    def close(self, seconds: float) -> None:
+        """Nothing waits for the end."""
+
+
+class JsonWriter:
+    """One document per file, handed to `give` when the file is over."""
+
+    def __init__(self, give: Callable[[dict[str, Any]], None], file: str) -> None:
+        """Collect the segments of `file`."""
+        self._give = give
+        self._file = file
+        self._finals: list[Final] = []
+
+    def write(self, event: Event) -> None:
+        """Keep a finished segment."""
+        if isinstance(event, Final):
+            self._finals.append(event)
+
+    def close(self, seconds: float) -> None:
+        """Hand over the document."""
+        segments = [
+            {"start": f.start, "end": f.end, "text": f.text, "words": [asdict(w) for w in f.words]}
+            for f in self._finals
+        ]
+        text = " ".join(f.text for f in self._finals)
+        self._give(
+            {"file": self._file, "seconds": round(seconds, 3), "text": text, "segments": segments}
+        )
+
+
+class JsonLinesWriter:
+    """One event a line, as it happens; with `"file"` if there are several."""
+
+    def __init__(self, out: TextIO, file: str | None = None) -> None:
+        """Write to `out`."""
+        self._out = out
+        self._file = file
+
+    def write(self, event: Event) -> None:
+        """Write any event."""
+        line = event_to_dict(event)
+        if self._file is not None:
+            line = {"file": self._file, **line}
+        self._out.write(json.dumps(line) + "\n")
+        self._out.flush()
+
+    def close(self, seconds: float) -> None:
+        """Nothing waits for the end."""
+
+
+def event_to_dict(event: Event) -> dict[str, Any]:
+    """Return an event as plain data, `"type"` first."""
+    return {"type": "partial" if isinstance(event, Partial) else "final", **asdict(event)}
+
+
+def open_writer(format_name: str, out: TextIO, file: str, several: bool) -> Writer:
+    """Return the writer of one file; `several` files share `out`. A JSON document ends with a line break."""
+    if format_name == "txt":
+        return TextWriter(out, file if several else None)
+    if format_name in ("srt", "vtt"):
+        return SubtitleWriter(out, format_name)
+    if format_name == "jsonl":
+        return JsonLinesWriter(out, file if several else None)
+    return JsonWriter(lambda document: _dump(document, out), file)
+
+
+def _dump(document: Any, out: TextIO) -> None:
+    json.dump(document, out, indent=2)
+    out.write("\n")
+
+
+def _clock(seconds: float, point: str) -> str:
+    """Hours, minutes, seconds and milliseconds."""
+    ms = round(seconds * 1000)
+    return f"{ms // 3600000:02}:{ms // 60000 % 60:02}:{ms // 1000 % 60:02}{point}{ms % 1000:03}"
