@@ -1,4 +1,4 @@
-"""Rivulet: speech becomes text while it is spoken, on an ordinary CPU, and every word says how late it was."""
+"""Rivulet: speech becomes text while it is spoken, and every word says how late it was."""
 
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import RivuletError

@@ -27,21 +27,23 @@ Samples = npt.NDArray[np.float32]
 class AudioFile:
     """A sound file, decoded block by block and never held whole.
 
-    Iterating yields float32 arrays (n, channels) in [-1, 1] at `sample_rate`. A file that ends before its header says
-    so raises AudioError *after* everything that could be decoded has been yielded.
+    Iterating yields float32 arrays (n, channels) in [-1, 1] at `sample_rate`. A file that ends
+    before its header says so raises AudioError *after* everything that could be decoded has been
+    yielded.
     """
 
     def __init__(self, source: str | os.PathLike[str] | BinaryIO) -> None:
         """Open `source`: a path, or a binary stream such as standard input.
 
         Raises:
-            AudioError: the file is missing, empty, unreadable, not a sound file, or a video without sound.
+            AudioError: the file is missing, empty, unreadable, not a sound file, or a video without
+                sound.
         """
         self.name = str(source) if isinstance(source, (str, os.PathLike)) else "standard input"
         if isinstance(source, (str, os.PathLike)):
             _check_path(Path(source))
         try:
-            self._container = av.open(
+            self._container: Any = av.open(  # Any: av types its readers and writers as one union
                 source if not isinstance(source, os.PathLike) else str(source),
                 metadata_errors="ignore",
             )
@@ -61,7 +63,8 @@ class AudioFile:
     def _declared_seconds(self) -> float | None:
         if self._stream.duration is not None and self._stream.time_base is not None:
             return float(self._stream.duration * self._stream.time_base)
-        return self._container.duration / av.time_base if self._container.duration else None
+        duration = self._container.duration
+        return float(duration / av.time_base) if duration else None
 
     def __iter__(self) -> Iterator[Samples]:
         """Yield (n, channels) float32 blocks until the end of the file."""
@@ -102,7 +105,8 @@ class AudioFile:
         exact = EXACT_DURATION_FORMATS & set(self._container.format.name.split(","))
         if exact and self.declared_s and heard_s < self.declared_s - TRUNCATION_SLACK_S:
             raise AudioError(
-                f"{self.name} is truncated: its header says {self.declared_s:.2f} s and only {heard_s:.2f} s are there; "
+                f"{self.name} is truncated: its header says {self.declared_s:.2f} s and only "
+                f"{heard_s:.2f} s are there; "
                 "what is there was transcribed, the rest needs a fresh copy of the file."
             )
 
@@ -125,7 +129,10 @@ class AudioFile:
 
 
 class Resampler:
-    """Any rate, any channel count, float32 or int16 → mono float32 (n,) at 16 kHz, with state across calls (soxr HQ)."""
+    """Any rate, any channel count, float32 or int16 → mono float32.
+
+    N,) at 16 kHz, with state across calls (soxr HQ.
+    """
 
     def __init__(self, sample_rate: int = SAMPLE_RATE) -> None:
         """Resample from `sample_rate` Hz.
@@ -149,13 +156,17 @@ class Resampler:
     def push(self, samples: npt.NDArray[Any]) -> Samples:
         """Return the 16 kHz samples (m,) that `samples`, (n,) or (n, channels), complete."""
         mono = to_mono(samples)
-        return mono if self._soxr is None else self._soxr.resample_chunk(mono)
+        if self._soxr is None:
+            return mono
+        resampled: Samples = self._soxr.resample_chunk(mono)
+        return resampled
 
     def flush(self) -> Samples:
         """Return the samples still inside the filter; the resampler cannot be used after."""
         if self._soxr is None:
             return np.zeros(0, np.float32)
-        return self._soxr.resample_chunk(np.zeros(0, np.float32), last=True)
+        rest: Samples = self._soxr.resample_chunk(np.zeros(0, np.float32), last=True)
+        return rest
 
 
 def read(source: str | os.PathLike[str] | BinaryIO) -> Iterator[Samples]:
@@ -175,7 +186,8 @@ def to_mono(samples: npt.NDArray[Any]) -> Samples:
     """Check samples at the border and return them as mono float32 (n,) in [-1, 1].
 
     Raises:
-        AudioError: the dtype is neither float nor int16, there are more than two dimensions, or a value is not finite.
+        AudioError: the dtype is neither float nor int16, there are more than two dimensions, or a
+            value is not finite.
     """
     samples = np.asarray(samples)
     if samples.dtype == np.int16:

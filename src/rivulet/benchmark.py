@@ -59,7 +59,7 @@ class Machine:
 def measure_speed(
     recognizer: Recognizer, files: list[Path], seconds: float, start_s: float
 ) -> SpeedReport:
-    """Run `files`, one after the other and again until `seconds` are reached, through one stream block by block."""
+    """Run `files` through one stream block by block, repeated until `seconds` are reached."""
     if seconds <= 0.0:
         raise ConfigError(f"{seconds} s of sound cannot be measured; ask for more than 0.")
     stream = recognizer.stream()

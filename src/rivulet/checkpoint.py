@@ -33,9 +33,9 @@ DEFAULT_NAME = "default"
 
 @dataclass(frozen=True)
 class TimingConfig:
-    """How much later than it is spoken the model shows a word, in seconds; measured, and taken off word times.
+    """How much later than it is spoken the model shows a word; measured, taken off word times.
 
-    start_delay_s: first frame of a word's first token minus the word's true start.
+    start_delay_s: seconds, first frame of a word's first token minus the word's true start.
     end_delay_s: frame after a word's last token minus the word's true end.
     measured_on: the reference times, in words.
     """
@@ -59,7 +59,10 @@ class Checkpoint:
 
 
 def save(checkpoint: Checkpoint, folder: Path, half: bool = True) -> None:
-    """Write `checkpoint` to `folder`, weights as float16 if `half`; the model card is left alone."""
+    """Write `checkpoint` to `folder`, weights as float16 if `half`.
+
+    The model card is left alone.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     kind = torch.float16 if half else torch.float32
     weights = {
@@ -109,11 +112,13 @@ def load(model: str | Path = DEFAULT_NAME) -> Checkpoint:
         )
     except (KeyError, TypeError, RuntimeError, SafetensorError, ConfigError) as error:
         raise CheckpointError(
-            f"the model in {folder} does not fit its config.json ({str(error).splitlines()[0]}); get it again."
+            f"the model in {folder} does not fit its config.json ({str(error).splitlines()[0]}); "
+            "get it again."
         ) from error
     if len(checkpoint.tokenizer) != network.config.tokens:
         raise CheckpointError(
-            f"{folder} lists {len(checkpoint.tokenizer)} tokens and its model writes {network.config.tokens}; get it again."
+            f"{folder} lists {len(checkpoint.tokenizer)} tokens and its model writes "
+            f"{network.config.tokens}; get it again."
         )
     return checkpoint
 
@@ -135,7 +140,8 @@ def find(model: str | Path) -> Path:
                 return shelf / path
     names = sorted({p.parent.name for shelf in shelves for p in shelf.glob("*/config.json")})
     raise CheckpointError(
-        f"there is no model {str(model)!r}; give a folder, or one of: {', '.join(names) or '(none installed)'}."
+        f"there is no model {str(model)!r}; give a folder, or one of: "
+        f"{', '.join(names) or '(none installed)'}."
     )
 
 
@@ -156,7 +162,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     version = config.get("version")
     if not isinstance(version, int) or version > VERSION:
         raise CheckpointError(
-            f"{folder} has format version {version} and this program reads up to {VERSION}; upgrade rivulet."
+            f"{folder} has format version {version} and this program reads up to {VERSION}; "
+            "upgrade rivulet."
         )
     return config
 

@@ -1,5 +1,6 @@
 """log_probs → hypothesis, in memory bounded by the open segment."""
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -39,7 +40,8 @@ class DecodedWord:
 class GreedyDecoder:
     """Best token of each frame, repetitions merged, blanks dropped (Graves et al. 2006, eq. 5).
 
-    Nothing that was emitted is ever taken back; only the last word can still grow, so all words before it are settled.
+    Nothing that was emitted is ever taken back; only the last word can still grow, so all words
+    before it are settled.
     """
 
     tokenizer: Tokenizer
@@ -75,45 +77,42 @@ class GreedyDecoder:
 
     def hypothesis(self) -> Hypothesis:
         """Return the open segment's tokens; asking changes nothing."""
-        probabilities = tuple(torch.tensor(self._log_probs, dtype=torch.float64).exp().tolist())
-        return Hypothesis(
-            tuple(self._tokens),
-            tuple(self._frames),
-            tuple(self._ends),
-            probabilities,
-            self._score,
-        )
+        return self._leading(len(self._tokens))
 
     def words(self) -> list[DecodedWord]:
         """Return the open segment's words; asking changes nothing."""
         return words_of(self.hypothesis(), self.tokenizer)
 
     def settled(self) -> int:
-        """Count the leading words that can never change: all but one that no boundary has closed yet."""
+        """Count the leading words that can never change.
+
+        All but one that no boundary has closed yet.
+        """
         return _settled(self._tokens, self.tokenizer)
 
     def finish_segment(self, keep_open_word: bool = False) -> list[DecodedWord]:
         """Return the segment's words and begin the next; what the frames before it said is kept.
 
-        With `keep_open_word` a word that may still grow opens the next segment instead of being cut in two.
+        With `keep_open_word` a word that may still grow opens the next segment instead of being cut
+        in two.
         """
         first_open = self._open_word_at() if keep_open_word else len(self._tokens)
         if first_open == 0:  # there is one word only: it must go
             first_open = len(self._tokens)
-        closed = self.hypothesis()
-        words = words_of(
-            Hypothesis(
-                *(
-                    column[:first_open]
-                    for column in (closed.tokens, closed.frames, closed.ends, closed.probabilities)
-                )
-            ),
-            self.tokenizer,
-        )
+        words = words_of(self._leading(first_open), self.tokenizer)
         for column in (self._tokens, self._frames, self._ends, self._log_probs):
             del column[:first_open]
         self._score = 0.0
         return words
+
+    def _leading(self, count: int) -> Hypothesis:
+        return Hypothesis(
+            tuple(self._tokens[:count]),
+            tuple(self._frames[:count]),
+            tuple(self._ends[:count]),
+            tuple(math.exp(value) for value in self._log_probs[:count]),
+            self._score,
+        )
 
     def _open_word_at(self) -> int:
         """Index of the first token of the word that no boundary has closed yet."""
@@ -124,7 +123,10 @@ class GreedyDecoder:
 
 
 def words_of(hypothesis: Hypothesis, tokenizer: Tokenizer) -> list[DecodedWord]:
-    """Group tokens into words; a word's confidence is the geometric mean of its tokens' probabilities."""
+    """Group tokens into words.
+
+    A word's confidence is the geometric mean of its tokens' probabilities.
+    """
     words: list[DecodedWord] = []
     spelled: list[int] = []
 

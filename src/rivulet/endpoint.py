@@ -1,4 +1,7 @@
-"""Rules as data decide, frame by frame, when a segment is over (Kaldi, online2/online-endpoint.h)."""
+"""Rules as data decide, frame by frame, when a segment is over.
+
+Kaldi, online2/online-endpoint.h.
+"""
 
 from dataclasses import dataclass
 
@@ -21,7 +24,7 @@ class EndpointRule:
 
 @dataclass(frozen=True)
 class EndpointConfig:
-    """The three rules by the numbers a user would change, in seconds; `float("inf")` switches a rule off.
+    """The three rules by their numbers, in seconds; `float("inf")` switches one off.
 
     rule1_silence_s: silence that ends a segment in which nothing was said.
     rule2_silence_s: silence that ends a segment after speech.
@@ -43,7 +46,8 @@ class EndpointConfig:
                 raise ConfigError(f"{name} is {value} s; it must be more than 0.")
         if self.rule3_length_s > 3600.0:
             raise ConfigError(
-                f"rule3_length_s is {self.rule3_length_s} s; at most 3600, or memory would have no bound."
+                f"rule3_length_s is {self.rule3_length_s} s; at most 3600, or memory would have "
+                "no bound."
             )
 
     @property
@@ -58,7 +62,7 @@ class EndpointConfig:
 
 @dataclass
 class Endpointer:
-    """Counts the frames of the open segment and its trailing silence, and names the rule that ends it."""
+    """Counts the open segment's frames and trailing silence, and names the rule that ends it."""
 
     config: EndpointConfig
     frame_s: float  # seconds per output frame

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Word:
-    """One word; `start` and `end` in seconds, corrected for the model's delay, `confidence` in [0, 1]."""
+    """One word: `start` and `end` in seconds, `confidence` in [0, 1]."""
 
     text: str
     start: float
@@ -31,7 +31,10 @@ class Partial:
 
 @dataclass(frozen=True)
 class Final:
-    """A finished segment; nothing about it changes any more. `start` and `end` are those of its words."""
+    """A finished segment; nothing about it changes any more.
+
+    `start` and `end` are those of its words.
+    """
 
     segment: int
     text: str

@@ -13,7 +13,7 @@ from rivulet.audio import SAMPLE_RATE
 WINDOW = 400  # samples = 25 ms at 16 kHz
 HOP = 160  # samples = 10 ms at 16 kHz
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP
-FLOOR = 1e-9  # added to a mel power before the log: just above what 16-bit rounding leaves (3e-10), so silence is finite
+FLOOR = 1e-9  # added to a mel power before the log: just above 16-bit rounding noise (3e-10)
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,10 @@ class FeatureConfig:
 
 
 class LogMel(torch.nn.Module):
-    """Samples (..., n) → natural-log mel powers (..., T, n_mels), T = 1 + (n - 400) // 160; no padding, no state."""
+    """Samples (..., n) → natural-log mel powers (..., T, n_mels), T = 1 + (n - 400) // 160.
+
+    No padding, no state.
+    """
 
     def __init__(self, config: FeatureConfig) -> None:
         """Build the filter bank."""
@@ -65,8 +68,8 @@ class FeatureStatistics:
 class FeatureExtractor:
     """Samples → normalized frames, a fixed number of frames at a time.
 
-    Every transform sees exactly `block` frames, whatever the caller's chunks: floating-point sums are then made in the
-    same order and the result is equal bit for bit, not only close.
+    Every transform sees exactly `block` frames, whatever the caller's chunks: floating-point sums
+    are then made in the same order and the result is equal bit for bit, not only close.
     """
 
     def __init__(self, config: FeatureConfig, statistics: FeatureStatistics, block: int) -> None:
@@ -85,7 +88,10 @@ class FeatureExtractor:
 
     @torch.inference_mode()
     def push(self, samples: npt.NDArray[np.float32]) -> torch.Tensor:
-        """Return the frames (k * block, n_mels) that mono 16 kHz `samples` (n,) complete; k may be 0."""
+        """Return the frames (k * block, n_mels) that mono 16 kHz `samples` (n,) complete.
+
+        K may be 0.
+        """
         self._held = np.concatenate([self._held, samples])
         blocks = []
         start = 0
@@ -99,7 +105,10 @@ class FeatureExtractor:
         return torch.cat(blocks) if blocks else torch.zeros(0, len(self._statistics.mean))
 
     def flush(self) -> torch.Tensor:
-        """Return the last frames (k * block, n_mels), the unfinished block filled up with silence."""
+        """Return the last frames.
+
+        K * block, n_mels), the unfinished block filled up with silence.
+        """
         covered = max(0, WINDOW - HOP)  # samples at the end that the frames already given have seen
         if len(self._held) == 0:
             return torch.zeros(0, len(self._statistics.mean))

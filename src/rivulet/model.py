@@ -1,4 +1,7 @@
-"""`AcousticModel`: (frames, state) → (log_probs, state): causal subsampling, unidirectional layers, projection."""
+"""`AcousticModel`: (frames, state) → (log_probs, state).
+
+Causal subsampling, unidirectional layers, projection.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +16,11 @@ from rivulet.errors import ConfigError
 STRIDE = 4  # feature frames per output frame = two convolutions of stride 2, so 40 ms
 KERNEL = 3  # taps of a convolution, in time and in frequency
 TAIL = KERNEL - 2  # past inputs that a convolution of stride 2 still needs
-CELLS: dict[str, type[nn.RNNBase]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
+CELLS: dict[str, type[nn.GRU] | type[nn.LSTM] | type[nn.RNN]] = {
+    "gru": nn.GRU,
+    "lstm": nn.LSTM,
+    "rnn": nn.RNN,
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,8 @@ class ModelConfig:
         """Check the shape.
 
         Raises:
-            ConfigError: a number is not positive, the cell is unknown, or the cost of the lookahead is misstated.
+            ConfigError: a number is not positive, the cell is unknown, or the cost of the lookahead
+                is misstated.
         """
         if self.cell not in CELLS:
             raise ConfigError(f"cell {self.cell!r} is unknown; use one of {', '.join(CELLS)}.")
@@ -46,14 +54,15 @@ class ModelConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if self.lookahead < 0 or self.lookahead_ms != self.lookahead * STRIDE * 10:
             raise ConfigError(
-                f"lookahead {self.lookahead} costs {self.lookahead * STRIDE * 10} ms, not {self.lookahead_ms} ms; "
+                f"lookahead {self.lookahead} costs {self.lookahead * STRIDE * 10} ms, not "
+                f"{self.lookahead_ms} ms; "
                 "correct lookahead_ms."
             )
 
 
 @dataclass(frozen=True)
 class ModelState:
-    """All that the model remembers between two calls, for B streams at once; every tensor has B first.
+    """All that the model remembers between two calls, for B streams; every tensor has B first.
 
     mel_tail: (B, 1, TAIL, n_mels), the last feature frame.
     conv_tail: (B, channels, TAIL, n_mels / 2), the last output of the first convolution.
@@ -90,12 +99,15 @@ class ModelState:
 
     def split(self) -> list["ModelState"]:
         """Return one state per stream."""
-        columns = [tensor.split(1) for tensor in self.tensors]
+        columns = [torch.split(tensor, 1) for tensor in self.tensors]
         return [ModelState.of(row) for row in zip(*columns, strict=True)]
 
 
 class Subsampling(nn.Module):
-    """Two causal convolutions of stride 2 in time and frequency, then a projection: (B, 4k, n_mels) → (B, k, hidden)."""
+    """Two causal convolutions of stride 2 in time and frequency, then a projection.
+
+    (B, 4k, n_mels) → (B, k, hidden).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         """Build the two convolutions."""
@@ -135,9 +147,10 @@ class RecurrentLayer(nn.Module):
 class AcousticModel(nn.Module):
     """Frames → log-probabilities of tokens, one row per 40 ms.
 
-    Row i speaks of input step i - lookahead: the last layer's outputs wait for `lookahead` later ones, which a depthwise
-    convolution weighs together (row convolution, Wang et al. 2016, arXiv 1609.03193 footnote; Amodei et al. 2016, sec.
-    3.7). The first `lookahead` rows of a stream therefore speak of silence before it.
+    Row i speaks of input step i - lookahead: the last layer's outputs wait for `lookahead` later
+    ones, which a depthwise convolution weighs together (row convolution, Wang et al. 2016, arXiv
+    1609.03193 footnote; Amodei et al. 2016, sec. 3.7). The first `lookahead` rows of a stream
+    therefore speak of silence before it.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -164,7 +177,10 @@ class AcousticModel(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def initial_state(self, batch: int = 1) -> ModelState:
-        """Return the state of `batch` streams that have heard nothing: zeros, which is the mean feature."""
+        """Return the state of `batch` streams that have heard nothing.
+
+        Zeros, which is the mean feature.
+        """
         config = self.config
         like = self.output.weight
         per_layer = 2 if config.cell == "lstm" else 1
@@ -178,7 +194,10 @@ class AcousticModel(nn.Module):
         )
 
     def encode(self, frames: Tensor, state: ModelState) -> tuple[list[Tensor], ModelState]:
-        """Return each layer's output (B, k, hidden), the last one after the lookahead, and the new state."""
+        """Return each layer's output.
+
+        B, k, hidden), the last one after the lookahead, and the new state.
+        """
         x, mel_tail, conv_tail = self.subsampling(frames, state.mel_tail, state.conv_tail)
         per_layer = len(state.hidden) // len(self.layers)
         outputs: list[Tensor] = []
@@ -207,7 +226,7 @@ class AcousticModel(nn.Module):
 
 
 def _with_tail(planes: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
-    """Prepend the past to (B, C, T, F), pad frequency by one on the left as time is, keep the new past."""
+    """Prepend the past to (B, C, T, F), pad frequency on the left likewise, keep the new past."""
     joined = torch.cat([tail.to(planes.dtype), planes], dim=2)
     # odd band counts need one more band on the right for ceil(F / 2) outputs
     padding = (TAIL, planes.shape[3] % 2)

@@ -1,7 +1,7 @@
 """`Recognizer` and `Stream`: the path from samples to events."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rivulet import checkpoint
 from rivulet.audio import SAMPLE_RATE, Resampler
+from rivulet.checkpoint import DEFAULT_NAME, Checkpoint, load
 from rivulet.decoder import DecodedWord, GreedyDecoder
 from rivulet.endpoint import EndpointConfig, Endpointer
 from rivulet.errors import AudioError, ConfigError
@@ -21,16 +21,19 @@ from rivulet.model import STRIDE
 FRAME_S = STRIDE * HOP / SAMPLE_RATE  # seconds per output frame: 0.04
 BLOCK_MS = (40, 80, 160, 320)  # blocks that can be chosen
 DEFAULT_BLOCK_MS = 160
-TAIL_S = 0.4  # silence fed at the end: a CTC model shows the last letters a little after they were spoken
+TAIL_S = 0.4  # silence fed at the end: CTC shows the last letters a little after they were spoken
 
 
 @dataclass(frozen=True)
 class Recognizer:
-    """Shared and immutable: weights, tokens and settings. Any number of streams can use it at once."""
+    """Shared and immutable: weights, tokens and settings.
 
-    checkpoint: checkpoint.Checkpoint
+    Any number of streams can use it at once.
+    """
+
+    checkpoint: Checkpoint
     block_ms: int = DEFAULT_BLOCK_MS
-    endpoint: EndpointConfig = EndpointConfig()
+    endpoint: EndpointConfig = field(default_factory=EndpointConfig)
 
     def __post_init__(self) -> None:
         """Check the block.
@@ -46,7 +49,7 @@ class Recognizer:
     @classmethod
     def load(
         cls,
-        model: str | Path = checkpoint.DEFAULT_NAME,
+        model: str | Path = DEFAULT_NAME,
         block_ms: int = DEFAULT_BLOCK_MS,
         endpoint: EndpointConfig | None = None,
     ) -> "Recognizer":
@@ -54,18 +57,19 @@ class Recognizer:
 
         Args:
             model: a name such as "default", or a checkpoint folder.
-            block_ms: the model advances by so much sound at a time; smaller is earlier and costs more.
+            block_ms: the model advances by so much sound at a time; smaller is earlier and costs
+                more.
             endpoint: when a segment ends.
 
         Raises:
             CheckpointError: the model is missing, altered or too new.
             ConfigError: the block is none of 40, 80, 160 and 320 ms.
         """
-        return cls(checkpoint.load(model), block_ms, endpoint or EndpointConfig())
+        return cls(load(model), block_ms, endpoint or EndpointConfig())
 
     @property
     def latency_ms(self) -> int:
-        """Algorithmic latency: the block, the lookahead, and what a 25 ms window reaches beyond its 10 ms hop."""
+        """Algorithmic latency: block, lookahead, and what a 25 ms window reaches beyond its hop."""
         beyond = (WINDOW - HOP) * 1000 // SAMPLE_RATE
         return self.block_ms + self.checkpoint.model.config.lookahead_ms + beyond
 
@@ -79,7 +83,10 @@ class Recognizer:
 
 
 class Stream:
-    """One live signal: a state of constant size. Feed it any pieces; the events do not depend on how it is cut."""
+    """One live signal: a state of constant size. Feed it any pieces.
+
+    The events do not depend on how it is cut.
+    """
 
     def __init__(self, recognizer: Recognizer, sample_rate: int = SAMPLE_RATE) -> None:
         """Begin at time 0; use `Recognizer.stream`."""
@@ -99,10 +106,11 @@ class Stream:
         self._end_s: float | None = None  # known once finished
 
     def accept(self, samples: npt.NDArray[Any]) -> list[Event]:
-        """Hear `samples`, float32 in [-1, 1] or int16, (n,) or (n, channels), and return what they bring to light.
+        """Hear `samples`, float32 in [-1, 1] or int16, (n,) or (n, channels); return their events.
 
         Raises:
-            AudioError: the samples are not finite, not sound, or come after `finish`; the stream stays as it was.
+            AudioError: the samples are not finite, not sound, or come after `finish`; the stream
+                stays as it was.
         """
         if self._end_s is not None:
             raise AudioError("the stream is finished; begin another with recognizer.stream().")
@@ -128,7 +136,10 @@ class Stream:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of signal state: samples waiting for their block, and what the network remembers."""
+        """Bytes of signal state.
+
+        Samples waiting for their block, and what the network remembers.
+        """
         return self._features.nbytes() + self._state.nbytes
 
     def _hear(self, samples: npt.NDArray[np.float32]) -> Iterator[Event]:
@@ -137,13 +148,13 @@ class Stream:
 
     def _advance(self, frames: torch.Tensor) -> Iterator[Event]:
         """Take whole blocks of frames (k * block, n_mels), one at a time."""
-        for block in frames.split(self._features.block):
+        for block in torch.split(frames, self._features.block):
             if not len(block):
                 return
             self._blocks += 1
             with torch.inference_mode():
                 log_probs, self._state = self._loaded.model(block.unsqueeze(0), self._state)
-            for row in log_probs[0].split(1):
+            for row in torch.split(log_probs[0], 1):
                 yield from self._decode(row)
             partial = self.partial()
             if (partial.text, partial.stable) != self._shown:
@@ -171,7 +182,10 @@ class Stream:
         return [final]
 
     def _timed(self, word: DecodedWord) -> Word:
-        """Give a word its true times: output frames less lookahead and measured delay, in order, inside what was heard."""
+        """Give a word its true times.
+
+        Output frames less lookahead and measured delay, in order, inside what was heard.
+        """
         timing = self._loaded.timing
         lookahead_s = self._loaded.model.config.lookahead * FRAME_S
         limit = self._now()
@@ -183,7 +197,10 @@ class Stream:
         return Word(word.text, round(start, 3), round(end, 3), round(word.confidence, 4))
 
     def _now(self) -> float:
-        """Seconds of audio the results rest on: whole blocks, so that it does not depend on the caller's pieces."""
+        """Seconds of audio the results rest on.
+
+        Whole blocks, so that it does not depend on the caller's pieces.
+        """
         if self._end_s is not None:
             return round(self._end_s, 3)
         if not self._blocks:

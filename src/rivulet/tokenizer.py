@@ -16,8 +16,8 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ'"
 class Tokenizer:
     """A list of tokens; the id of a token is its place, id 0 is the blank.
 
-    A token that begins with `▁` begins a word; `▁` alone is a boundary between words. Characters and BPE pieces both
-    follow this rule, so nothing else needs to know which they are.
+    A token that begins with `▁` begins a word; `▁` alone is a boundary between words. Characters
+    and BPE pieces both follow this rule, so nothing else needs to know which they are.
     """
 
     tokens: tuple[str, ...]
@@ -56,7 +56,8 @@ class Tokenizer:
             return [self._ids[BOUNDARY if letter == " " else letter] for letter in text]
         except KeyError as error:
             raise ConfigError(
-                f"{error.args[0]!r} in {text[:40]!r} is none of the {len(self)} tokens; normalize the text first."
+                f"{error.args[0]!r} in {text[:40]!r} is none of the {len(self)} tokens; "
+                "normalize the text first."
             ) from error
 
     def decode(self, ids: Sequence[int]) -> str:

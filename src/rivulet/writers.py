@@ -1,4 +1,7 @@
-"""Text out: txt, srt, vtt, json and jsonl. A writer takes the events of one file; what it wrote is never rewritten."""
+"""Text out: txt, srt, vtt, json and jsonl. A writer takes the events of one file.
+
+What it wrote is never rewritten.
+"""
 
 import json
 from collections.abc import Callable
@@ -117,7 +120,10 @@ def event_to_dict(event: Event) -> dict[str, Any]:
 
 
 def open_writer(format_name: str, out: TextIO, file: str, several: bool) -> Writer:
-    """Return the writer of one file; `several` files share `out`. A JSON document ends with a line break."""
+    """Return the writer of one file.
+
+    `several` files share `out`. A JSON document ends with a line break.
+    """
     if format_name == "txt":
         return TextWriter(out, file if several else None)
     if format_name in ("srt", "vtt"):

@@ -1,4 +1,7 @@
-"""`rivulet train` and `rivulet export`: a model from manifests, by a recipe; resumes where it stopped."""
+"""`rivulet train` and `rivulet export`: a model from manifests, by a recipe.
+
+Resumes where it stopped.
+"""
 
 import argparse
 from pathlib import Path

@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
     to_folder = args.output is not None and (several or args.output.is_dir())
     if several and args.output is None and args.format in ("srt", "vtt"):
         raise ConfigError(
-            f"{len(args.files)} files make {len(args.files)} {args.format} files; name a folder with --output."
+            f"{len(args.files)} files make {len(args.files)} {args.format} files; name a folder "
+            "with --output."
         )
     _check_outputs(args, to_folder)
     recognizer = load_recognizer(args)
@@ -56,11 +57,9 @@ def run(args: argparse.Namespace) -> int:
                     _writer(args, name, to_folder, several, documents) as writer,
                 ):
                     _transcribe(recognizer, audio, writer, progress)
-            except RivuletError as error:
+            except RivuletError as error:  # noqa: PERF203 (a file takes seconds, a try nothing)
                 failures += 1
-                progress.console.print(
-                    f"rivulet: {error}", style="red", markup=False, soft_wrap=True
-                )
+                print(f"rivulet: {error}", file=sys.stderr)
     if several and args.format == "json" and not to_folder:
         json.dump(documents, sys.stdout, indent=2)
         sys.stdout.write("\n")
@@ -79,7 +78,8 @@ def _check_outputs(args: argparse.Namespace, to_folder: bool) -> None:
         twice = sorted({stem for stem in stems if stems.count(stem) > 1})
         if twice:
             raise ConfigError(
-                f"{len(stems)} inputs would share {twice[0]}.{args.format}; rename one or run them apart."
+                f"{len(stems)} inputs would share {twice[0]}.{args.format}; rename one or run "
+                "them apart."
             )
         args.output.mkdir(parents=True, exist_ok=True)
     elif not args.output.parent.is_dir():

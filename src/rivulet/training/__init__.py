@@ -1,1 +1,4 @@
-"""How a model is made: manifests, augmentation, the loop, evaluation. Nothing in rivulet imports it but the shell."""
+"""How a model is made: manifests, augmentation, the loop, evaluation.
+
+Nothing in rivulet imports it but the shell.
+"""

@@ -34,7 +34,10 @@ def augment_sound(
     config: AugmentConfig,
     rng: np.random.Generator,
 ) -> Samples:
-    """Return one int16 utterance (n,) as float32 (m,) in [-1, 1]: other speed, room, noise and level."""
+    """Return one int16 utterance (n,) as float32 (m,) in [-1, 1].
+
+    Other speed, room, noise and level.
+    """
     samples = sound.astype(np.float32) / 32768.0
     speed = float(rng.choice(config.speeds))
     if speed != 1.0:  # tempo and pitch together, as Ko et al. 2015
@@ -46,11 +49,15 @@ def augment_sound(
             samples, _some_noise(len(samples), noise, rng), rng.uniform(*config.noise_snr_db)
         )
     gain = 10.0 ** (rng.uniform(*config.gain_db) / 20.0)
-    return np.clip(samples * np.float32(gain), -1.0, 1.0)
+    louder: Samples = np.clip(samples * np.float32(gain), -1.0, 1.0)
+    return louder
 
 
 def add_noise(samples: Samples, noise: Samples, snr_db: float) -> Samples:
-    """Return `samples` (n,) with `noise` (n,) at `snr_db`, powers averaged over the whole utterance."""
+    """Return `samples` (n,) with `noise`.
+
+    N,) at `snr_db`, powers averaged over the whole utterance.
+    """
     speech_power = float(np.mean(samples**2))
     noise_power = float(np.mean(noise**2)) + 1e-12  # a silent noise clip adds nothing
     scale = np.sqrt(speech_power / noise_power * 10.0 ** (-snr_db / 10.0))
@@ -58,9 +65,10 @@ def add_noise(samples: Samples, noise: Samples, snr_db: float) -> Samples:
 
 
 def reverberate(samples: Samples, rt60_s: float, rng: np.random.Generator) -> Samples:
-    """Return `samples` (n,) as heard in a simulated room of reverberation time `rt60_s`, at the same level.
+    """Return `samples` (n,) as a room of reverberation time `rt60_s` gives them, level kept.
 
-    The response is a direct path and exponentially decaying white noise (Polack 1988): energy falls 60 dB in `rt60_s`.
+    The response is a direct path and exponentially decaying white noise (Polack 1988): energy falls
+    60 dB in `rt60_s`.
     """
     length = int(rt60_s * SAMPLE_RATE)
     decay = np.exp(-6.9 * np.arange(length) / length)  # ln(10^3) = 6.9: amplitude falls by 60 dB
@@ -71,11 +79,15 @@ def reverberate(samples: Samples, rt60_s: float, rng: np.random.Generator) -> Sa
         : len(samples)
     ]
     level = np.sqrt(np.mean(samples**2) / (np.mean(wet**2) + 1e-12))
-    return (wet * level).astype(np.float32)
+    leveled: Samples = (wet * level).astype(np.float32)
+    return leveled
 
 
 def _some_noise(length: int, noise: Corpus | None, rng: np.random.Generator) -> Samples:
-    """A random stretch of a random recording, repeated if short; white noise where there are no recordings."""
+    """A random stretch of a random recording, repeated if short.
+
+    White noise where there are no recordings.
+    """
     if noise is None or rng.random() < 0.1:
         return rng.standard_normal(length).astype(np.float32)
     clip = noise.sound(int(rng.integers(len(noise)))).astype(np.float32) / 32768.0
@@ -87,7 +99,10 @@ def _some_noise(length: int, noise: Corpus | None, rng: np.random.Generator) -> 
 def mask_frames(
     frames: torch.Tensor, length: int, config: AugmentConfig, rng: np.random.Generator
 ) -> None:
-    """SpecAugment in place (Park et al. 2019): set bands and stretches of normalized (T, n_mels) to the mean, 0."""
+    """SpecAugment in place (Park et al. 2019).
+
+    Set bands and stretches of normalized (T, n_mels) to the mean, 0.
+    """
     bands = frames.shape[1]
     for _ in range(config.frequency_masks):
         width = int(rng.integers(config.frequency_mask_bins + 1))

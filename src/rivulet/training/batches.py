@@ -1,4 +1,4 @@
-"""Utterances → batches of log-mel frames and targets, the same ones for the same seed, epoch and place."""
+"""Utterances → batches of frames and targets, the same for the same seed, epoch and place."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,7 +35,10 @@ class HeadTarget:
 
 @dataclass(frozen=True)
 class Batch:
-    """frames (B, T, n_mels) normalized, T a multiple of STRIDE; steps (B,) output frames; audio_s in all."""
+    """frames (B, T, n_mels) normalized, T a multiple of STRIDE; steps (B,) output frames.
+
+    Audio_s in all.
+    """
 
     frames: torch.Tensor
     steps: torch.Tensor
@@ -50,7 +53,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class BatchMaker:
-    """Builds any batch of any epoch from the utterances' indices; picklable, so that a worker process can."""
+    """Builds any batch of any epoch from the utterances' indices.
+
+    Picklable, so that a worker process can.
+    """
 
     corpus: Corpus
     noise: Corpus | None
@@ -106,10 +112,11 @@ class BatchStream(torch.utils.data.IterableDataset[Batch]):
 def plan_epoch(
     seconds: np.ndarray, batch_s: float, seed: int, epoch: int, shortest_first: bool
 ) -> list[list[int]]:
-    """Cut an epoch into batches of about `batch_s` seconds, padding included, of utterances alike in length.
+    """Cut an epoch into batches of like lengths and about `batch_s` seconds, padding included.
 
-    With `shortest_first` batches come in order of length: CTC leaves its all-blank plateau on short utterances first
-    (Amodei et al. 2016, section 3.3, "SortaGrad"). Otherwise their order is shuffled.
+    With `shortest_first` batches come in order of length: CTC leaves its all-blank plateau on short
+    utterances first (Amodei et al. 2016, section 3.3, "SortaGrad"). Otherwise their order is
+    shuffled.
     """
     rng = np.random.default_rng((seed, epoch))
     jittered = seconds * rng.uniform(0.9, 1.1, len(seconds))  # other neighbors each epoch
@@ -152,7 +159,8 @@ def _log_mel(sounds: list[Samples], frames: int, config: FeatureConfig) -> torch
     padded = torch.zeros(len(sounds), (frames - 1) * hop + window)
     for row, sound in enumerate(sounds):
         padded[row, : len(sound)] = torch.from_numpy(sound)
-    return log_mel(padded)
+    frames_of: torch.Tensor = log_mel(padded)
+    return frames_of
 
 
 def _head_target(encoded: list[list[int] | None], indices: list[int]) -> HeadTarget:

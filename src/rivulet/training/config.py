@@ -15,7 +15,7 @@ PARTS: dict[str, type] = {"model": ModelConfig, "features": FeatureConfig, "augm
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is trained on: manifests, a pronouncing dictionary for the phone head, and where decoded sound is kept."""
+    """What is trained on: manifests, a dictionary for phones, a folder for decoded sound."""
 
     train: tuple[str, ...]
     dev: str

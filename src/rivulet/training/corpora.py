@@ -21,7 +21,7 @@ LIBRISPEECH_PARTS = (
 
 
 def librispeech(root: Path, part: str, download: bool = False) -> Iterator[Utterance]:
-    """Yield one part of LibriSpeech under `root`/LibriSpeech, fetched from OpenSLR first if `download`.
+    """Yield one part of `root`/LibriSpeech, fetched from OpenSLR first if `download`.
 
     Raises:
         ManifestError: the part is unknown or not there.
@@ -48,7 +48,7 @@ def librispeech(root: Path, part: str, download: bool = False) -> Iterator[Utter
 
 
 def common_voice(tsv: Path) -> Iterator[Utterance]:
-    """Yield the clips of a Common Voice list such as `en/validated.tsv`, whose clips lie in `en/clips`.
+    """Yield the clips of a Common Voice list: `en/validated.tsv` lists what lies in `en/clips`.
 
     Clips with digits are left out: how they were read is not known.
 
@@ -77,7 +77,8 @@ def common_voice(tsv: Path) -> Iterator[Utterance]:
 def sound_folder(root: Path, with_text: bool = True) -> Iterator[Utterance]:
     """Yield every sound file under `root` that has its text beside it (`talk.wav`, `talk.txt`).
 
-    The file's folder counts as its speaker. Without `with_text` every sound is taken, with no words: noise.
+    The file's folder counts as its speaker. Without `with_text` every sound is taken, with no
+    words: noise.
 
     Raises:
         ManifestError: the folder is missing, or no file has a text.

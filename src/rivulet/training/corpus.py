@@ -18,7 +18,10 @@ PACK_FORMAT = 1  # changes when the layout of the packed file does
 
 @dataclass(frozen=True)
 class Corpus:
-    """Utterances and their sound: `samples[offsets[i]:offsets[i + 1]]` is utterance i, int16 at 16 kHz."""
+    """Utterances and their sound.
+
+    `samples[offsets[i]:offsets[i + 1]]` is utterance i, int16 at 16 kHz.
+    """
 
     utterances: list[Utterance]
     samples: npt.NDArray[np.int16]
@@ -70,4 +73,5 @@ def _decode(path: Path) -> npt.NDArray[np.int16]:
     sound = np.concatenate(list(audio.read(path)))
     if not len(sound):
         raise AudioError(f"{path} contains 0 samples of sound; take it out of the manifest.")
-    return (np.clip(sound, -1.0, 1.0) * 32767.0).round().astype(np.int16)
+    packed: npt.NDArray[np.int16] = (np.clip(sound, -1.0, 1.0) * 32767.0).round().astype(np.int16)
+    return packed

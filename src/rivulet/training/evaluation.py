@@ -48,7 +48,7 @@ class Evaluation:
 
     @property
     def rtf(self) -> float:
-        """Real-time factor: seconds of computing per second of sound, decoding of the file left out."""
+        """Real-time factor: seconds of computing per second of sound, file decoding left out."""
         return sum(r.compute_s for r in self.results) / self.audio_s
 
     def sets(self) -> dict[str, list[UtteranceResult]]:

@@ -18,7 +18,7 @@ from rivulet.training.loop import BEST_FILE
 def export(
     run: Path, head: str, folder: Path, name: str, timing: TimingConfig | None = None
 ) -> Checkpoint:
-    """Write the averaged weights of `run` that were best on dev to `folder`, with `head` as the output.
+    """Write the averaged weights of `run` that did best on dev, with `head` as the output.
 
     Raises:
         ConfigError: the run has no such head, or no weights yet.

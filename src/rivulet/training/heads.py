@@ -1,4 +1,7 @@
-"""The network as it is trained: the acoustic model, and further heads that are left behind when it ships."""
+"""The network as it is trained.
+
+The acoustic model, and further heads that are left behind when it ships.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +18,8 @@ from rivulet.training.batches import Batch, HeadTarget
 class HeadedModel(nn.Module):
     """The acoustic model with one CTC head per target; the first head is the model's own output.
 
-    Heads named in `layers` read that layer (an intermediate CTC loss, Lee & Watanabe 2021), all others the top.
+    Heads named in `layers` read that layer (an intermediate CTC loss, Lee & Watanabe 2021), all
+    others the top.
     """
 
     def __init__(
@@ -46,13 +50,17 @@ class HeadedModel(nn.Module):
         return {name: functional.log_softmax(x.float(), dim=-1) for name, x in logits.items()}
 
     def with_output(self, name: str) -> AcousticModel:
-        """Return the acoustic model whose output is head `name`, as it ships; the weights are copies."""
+        """Return the acoustic model whose output is head `name`, as it ships.
+
+        The weights are copies.
+        """
         weights = dict(self.acoustic.state_dict())
         if name != self.first:
             head = self.others[name]
             if not isinstance(head, nn.Linear):
                 raise ConfigError(
-                    f"head {name} reads layer {self.layers[name] + 1}; only a head at the top can ship."
+                    f"head {name} reads layer {self.layers[name] + 1}; only a head at the top "
+                    "can ship."
                 )
             weights |= {"output.weight": head.weight, "output.bias": head.bias}
         config = replace(self.acoustic.config, tokens=len(weights["output.bias"]))
@@ -62,7 +70,10 @@ class HeadedModel(nn.Module):
 
 
 def ctc_losses(log_probs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-    """Return for each head the CTC loss in nats per token; an utterance too short for its text counts as 0."""
+    """Return for each head the CTC loss in nats per token.
+
+    An utterance too short for its text counts as 0.
+    """
     return {
         name: _ctc(log_probs[name], batch.steps, target) for name, target in batch.targets.items()
     }
@@ -87,7 +98,10 @@ def _ctc(log_probs: Tensor, steps: Tensor, target: HeadTarget) -> Tensor:
 
 
 def average_weights(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move `average` towards `model`: w ← decay · w + (1 - decay) · v, an exponential moving average."""
+    """Move `average` towards `model`.
+
+    W ← decay · w + (1 - decay) · v, an exponential moving average.
+    """
     with torch.no_grad():
         for kept, new in zip(average.parameters(), model.parameters(), strict=True):
             kept.lerp_(new, 1.0 - decay)

@@ -53,7 +53,7 @@ class TrainingLog:
         rate: float,
         audio_s: float,
     ) -> None:
-        """Note one step: losses in nats per token, gradient norm before clipping, learning rate, seconds of sound."""
+        """Note a step: losses in nats per token, gradient norm, rate, seconds of sound."""
         values = {name: float(value.detach()) for name, value in losses.items()}
         for name, value in {**values, "norm": norm}.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
@@ -64,7 +64,8 @@ class TrainingLog:
         elapsed = time.monotonic() - self._started
         speed, hours = self._steps / elapsed, self._audio_s / 60.0 / elapsed
         means = {name: value / self._steps for name, value in self._sums.items()}
-        bar = f"epoch {at.epoch} loss {next(iter(means.values())):.3f} {speed:.2f} steps/s {hours:.2f} h/min"
+        loss = next(iter(means.values()))
+        bar = f"epoch {at.epoch} loss {loss:.3f} {speed:.2f} steps/s {hours:.2f} h audio/min"
         self._progress.update(self._task, completed=at.step, description=bar)
         row = {"epoch": at.epoch, "step": at.step, "rate": rate, "steps_per_s": speed}
         self._append(STEPS_FILE, {**row, "audio_hours_per_min": hours, **means})
@@ -89,7 +90,10 @@ class TrainingLog:
 
 
 def draw_curves(folder: Path) -> Path | None:
-    """Draw losses and dev error rates of the run in `folder`; nothing without matplotlib or before the first row."""
+    """Draw losses and dev error rates of the run in `folder`.
+
+    Nothing without matplotlib or before the first row.
+    """
     try:
         import matplotlib
     except ImportError:

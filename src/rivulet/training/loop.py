@@ -61,7 +61,7 @@ class Material:
 
 
 def train(recipe: Recipe, data: DataConfig, folder: Path) -> Path:
-    """Train until `recipe.epochs` are done, resuming where an earlier call stopped; return the best weights' file.
+    """Train, or go on where an earlier call stopped; return the file of the best weights.
 
     Raises:
         ConfigError, ManifestError, AudioError: the settings or the data cannot be used.
@@ -75,7 +75,8 @@ def train(recipe: Recipe, data: DataConfig, folder: Path) -> Path:
     steps = sum(len(plan) // place.world for plan in material.plans)
     if steps == 0:
         raise ConfigError(
-            f"{len(material.train.corpus)} utterances give 0 batches of {recipe.batch_s} s for each of "
+            f"{len(material.train.corpus)} utterances give 0 batches of {recipe.batch_s} s for "
+            "each of "
             f"{place.world} processes; make batches smaller."
         )
     steps_wanted = min(steps, recipe.max_steps or steps)
@@ -130,7 +131,7 @@ def _step(
     losses = ctc_losses(log_probs, batch)
     loss = torch.stack([recipe.head_weights[name] * value for name, value in losses.items()]).sum()
     learner.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     norm = torch.nn.utils.clip_grad_norm_(learner.model.parameters(), recipe.clip_norm)
     if torch.isfinite(
         norm
@@ -244,7 +245,8 @@ def _heads(recipe: Recipe, data: DataConfig, corpus: Corpus, folder: Path) -> li
             raise ConfigError(f"a head {name!r} is unknown; use characters, bpe or phones.")
     if len(heads[0].tokenizer) != recipe.model.tokens:
         raise ConfigError(
-            f"the first head has {len(heads[0].tokenizer)} tokens and the model {recipe.model.tokens}; make them equal."
+            f"the first head has {len(heads[0].tokenizer)} tokens and the model "
+            f"{recipe.model.tokens}; make them equal."
         )
     return heads
 

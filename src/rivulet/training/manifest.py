@@ -1,4 +1,4 @@
-"""Lists of utterances: tab-separated `id  path  seconds  speaker  text`, paths relative to the list's folder."""
+"""Lists of utterances: `id  path  seconds  speaker  text`, tab-separated, paths relative to it."""
 
 import csv
 import re
@@ -13,7 +13,10 @@ COLUMNS = ("id", "path", "seconds", "speaker", "text")
 
 @dataclass(frozen=True)
 class Utterance:
-    """One line of a manifest; `path` is absolute, `set_name` the first folder of the path as written."""
+    """One line of a manifest.
+
+    `path` is absolute, `set_name` the first folder of the path as written.
+    """
 
     id: str
     path: Path
@@ -27,7 +30,8 @@ def read_manifest(path: Path) -> list[Utterance]:
     """Read a manifest and check that every file it names exists.
 
     Raises:
-        ManifestError: the manifest or a file is missing, a column is missing, or a line is unusable.
+        ManifestError: the manifest or a file is missing, a column is missing, or a line is
+            unusable.
     """
     if not path.is_file():
         raise ManifestError(f"the manifest {path} does not exist; make one with `rivulet data`.")
@@ -62,7 +66,10 @@ def _utterance(row: dict[str, str], manifest: Path, number: int) -> Utterance:
 
 
 def write_manifest(path: Path, utterances: Iterable[Utterance]) -> int:
-    """Write a manifest with paths relative to its folder where possible; return the number of lines."""
+    """Write a manifest with paths relative to its folder where possible.
+
+    Return the number of lines.
+    """
     count = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = path.parent.absolute()
@@ -78,5 +85,5 @@ def write_manifest(path: Path, utterances: Iterable[Utterance]) -> int:
 
 def normalize(text: str) -> str:
     """Return `text` as the model writes it: upper case A-Z, apostrophe and single spaces."""
-    text = text.upper().replace("’", "'").replace("`", "'")  # noqa: RUF001 (typographic apostrophe)
+    text = text.upper().replace("’", "'").replace("`", "'")
     return " ".join(re.sub(r"[^A-Z' ]+", " ", text).split())

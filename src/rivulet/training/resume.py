@@ -16,7 +16,10 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass
 class Progressed:
-    """How far a run has come: epochs, batches of the open epoch, optimizer steps, and the best dev WER."""
+    """How far a run has come.
+
+    Epochs, batches of the open epoch, optimizer steps, and the best dev WER.
+    """
 
     epoch: int = 0
     batch: int = 0
@@ -55,7 +58,10 @@ class Learner:
 
 
 def save_point(path: Path, learner: Learner, progressed: Progressed, half: bool = False) -> None:
-    """Write a resume point with the random state; `half` keeps only 16 bits of each number, to commit it."""
+    """Write a resume point with the random state.
+
+    `half` keeps only 16 bits of each number, to commit it.
+    """
     tensors = learner.tensors()
     if half:
         tensors = {

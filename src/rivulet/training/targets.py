@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rivulet.errors import ConfigError, ManifestError
 from rivulet.tokenizer import BLANK, Tokenizer
@@ -32,7 +33,7 @@ def characters() -> Target:
 
 
 def bpe(texts: Iterable[str], size: int, model: Path) -> Target:
-    """Return the target of `size` byte-pair pieces, learned from `texts` unless the file `model` is there already.
+    """Return the target of `size` byte-pair pieces, learned from `texts` unless `model` exists.
 
     Raises:
         ConfigError: SentencePiece is not installed, or the texts do not carry `size` pieces.
@@ -68,7 +69,7 @@ def bpe(texts: Iterable[str], size: int, model: Path) -> Target:
 
 
 def phones(dictionary: Path) -> Target:
-    """Return the target of phones without stress, by a CMU-style dictionary; its first pronunciation is taken.
+    """Return the target of phones without stress, each word's first in a CMU-style dictionary.
 
     Raises:
         ManifestError: the dictionary does not exist or holds no pronunciation.
@@ -88,10 +89,13 @@ def phones(dictionary: Path) -> Target:
 
 
 def read_dictionary(path: Path) -> dict[str, list[str]]:
-    """Read `WORD [N] PHONES…` lines (plain, .gz or .xz); stress digits and further pronunciations are dropped."""
+    """Read `WORD [N] PHONES…` lines (plain, .gz or .xz).
+
+    Stress digits and further pronunciations are dropped.
+    """
     if not path.is_file():
         raise ManifestError(f"the pronouncing dictionary {path} does not exist.")
-    opener = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
+    opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
     words: dict[str, list[str]] = {}
     with opener(path, "rt", encoding="latin-1") as file:
         for line in file:
