@@ -4,6 +4,8 @@ RivuletError            one sentence: what is wrong, with the numbers, and the r
 ├── AudioError          a file, a stream or an array that cannot be heard
 ├── CheckpointError     a model folder that is missing, altered or too new
 ├── ManifestError       a list of utterances that cannot be used
+├── DeviceError         a microphone that is missing, refuses, or went away
+├── SessionError        a saved session that cannot be written, read or replayed
 └── ConfigError         a setting outside its range
 """
 
@@ -22,6 +24,14 @@ class CheckpointError(RivuletError):
 
 class ManifestError(RivuletError):
     """A manifest with a missing column, a missing file or an unusable line."""
+
+
+class DeviceError(RivuletError):
+    """No PortAudio library, no such input device, a refused rate, or a device that vanished."""
+
+
+class SessionError(RivuletError):
+    """A saved session that cannot be written, is damaged, or was made with another model."""
 
 
 class ConfigError(RivuletError):
