@@ -1,6 +1,7 @@
 """Sound in: files of any format and rate, and the stateful resampler to mono float32 at 16 kHz."""
 
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ RATE_RANGE_HZ = (4_000, 384_000)  # below, speech is unintelligible; above, noth
 TRUNCATION_SLACK_S = 0.25  # encoders pad and trim by up to a few frames of 1152 samples
 EXACT_DURATION_FORMATS = frozenset({"wav", "flac", "aiff", "au", "w64", "mov", "mp4", "matroska"})
 """Containers whose header states the length; elsewhere FFmpeg's duration is an estimate."""
+WAV_UNKNOWN = 0x7FFFFFFF  # sizes from here on are placeholders of programs that write to a pipe
 
 Samples = npt.NDArray[np.float32]
 
@@ -59,6 +61,8 @@ class AudioFile:
         self.sample_rate = int(self._stream.codec_context.sample_rate)
         self.channels = int(self._stream.codec_context.channels)
         self.declared_s = self._declared_seconds()
+        if "wav" in self._container.format.name and isinstance(source, (str, os.PathLike)):
+            self.declared_s = _wav_seconds(Path(source)) or self.declared_s
 
     def _declared_seconds(self) -> float | None:
         if self._stream.duration is not None and self._stream.time_base is not None:
@@ -220,6 +224,22 @@ def _check_path(path: Path) -> None:
         raise AudioError(f"{path} is a folder; give the sound files in it.")
     if path.stat().st_size == 0:
         raise AudioError(f"{path} is empty (0 bytes); record or copy it again.")
+
+
+def _wav_seconds(path: Path) -> float | None:
+    """Length that a WAV header promises; FFmpeg tells what is there. None if it was never filled in."""
+    with path.open("rb") as file:
+        file.seek(12)  # "RIFF", size, "WAVE"
+        bytes_per_second = 0
+        while len(head := file.read(8)) == 8:
+            name, size = struct.unpack("<4sI", head)
+            if name == b"data":
+                known = bytes_per_second and 0 < size < WAV_UNKNOWN
+                return size / bytes_per_second if known else None
+            content = file.read(size + size % 2)  # chunks are padded to even sizes
+            if name == b"fmt " and len(content) >= 12:
+                (bytes_per_second,) = struct.unpack_from("<I", content, 8)
+    return None
 
 
 def _reason(error: Exception) -> str:

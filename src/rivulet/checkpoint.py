@@ -84,6 +84,8 @@ def save(checkpoint: Checkpoint, folder: Path, half: bool = True) -> None:
         "sha256": {name: _sha256(folder / name) for name in HASHED},
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    for path in folder.iterdir():
+        path.chmod(0o644)  # safetensors writes for the owner only; a model is there to be read
 
 
 def load(model: str | Path = DEFAULT_NAME) -> Checkpoint:

@@ -6,6 +6,8 @@ RivuletError            one sentence: what is wrong, with the numbers, and the r
 ├── ManifestError       a list of utterances that cannot be used
 ├── DeviceError         a microphone that is missing, refuses, or went away
 ├── SessionError        a saved session that cannot be written, read or replayed
+├── AlignmentError      times of words that are missing, damaged or of another text
+├── EngineError         another recognizer that is not installed or has no model
 └── ConfigError         a setting outside its range
 """
 
@@ -36,3 +38,11 @@ class SessionError(RivuletError):
 
 class ConfigError(RivuletError):
     """A setting outside its allowed range."""
+
+
+class AlignmentError(RivuletError):
+    """Times of words that are missing, damaged, of another text, or cannot be found."""
+
+
+class EngineError(RivuletError):
+    """Another recognizer or a synthesizer that is not installed, or has no model."""

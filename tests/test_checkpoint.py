@@ -1,0 +1,101 @@
+import dataclasses
+import json
+import shutil
+
+import pytest
+import torch
+from conftest import ROOT, small_checkpoint
+
+from rivulet import checkpoint
+from rivulet.checkpoint import HASHED, TimingConfig
+from rivulet.errors import CheckpointError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    checkpoint.save(
+        dataclasses.replace(small_checkpoint(), timing=TimingConfig(0.1, 0.05, "test")), tmp_path
+    )
+    return tmp_path
+
+
+def change(folder, **values):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_what_is_saved_comes_back(folder):
+    before, after = small_checkpoint(), checkpoint.load(folder)
+    assert after.tokenizer == before.tokenizer
+    assert after.features == before.features
+    assert after.model.config == before.model.config
+    assert after.timing == TimingConfig(0.1, 0.05, "test")
+    for a, b in zip(after.model.parameters(), before.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=0.0, rtol=1e-3)  # half precision
+
+
+def test_full_precision_is_exact(tmp_path):
+    checkpoint.save(small_checkpoint(), tmp_path, half=False)
+    for a, b in zip(
+        checkpoint.load(tmp_path).model.parameters(),
+        small_checkpoint().model.parameters(),
+        strict=True,
+    ):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", [*HASHED, "config.json"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError, match=name):
+        checkpoint.load(folder)
+
+
+@pytest.mark.parametrize("name", HASHED)
+def test_an_altered_file_is_named(folder, name):
+    content = bytearray((folder / name).read_bytes())
+    content[-1] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"{name} was altered"):
+        checkpoint.load(folder)
+
+
+def test_a_newer_version_asks_for_an_upgrade(folder):
+    change(folder, version=99)
+    with pytest.raises(CheckpointError, match="format version 99 .* up to 1; upgrade"):
+        checkpoint.load(folder)
+
+
+def test_a_config_that_does_not_fit_the_weights_is_refused(folder):
+    config = json.loads((folder / "config.json").read_text())
+    change(folder, model=config["model"] | {"hidden": 64})
+    with pytest.raises(CheckpointError, match="does not fit"):
+        checkpoint.load(folder)
+
+
+@pytest.mark.parametrize("text", ["{", '{"format": "other"}', "[]"])
+def test_a_config_of_something_else_is_refused(folder, text):
+    (folder / "config.json").write_text(text)
+    with pytest.raises(CheckpointError):
+        checkpoint.load(folder)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(CheckpointError, match="no model 'nonesuch'.*default"):
+        checkpoint.load("nonesuch")
+
+
+def test_the_shipped_model_is_small_and_whole():
+    folder = ROOT / "checkpoints" / "default"
+    assert checkpoint.find("default") == folder
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 40e6
+    assert (folder / "README.md").is_file()
+    assert checkpoint.load().model.config.cell == "gru"
+
+
+def test_the_digest_names_the_content(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("copy")
+    shutil.copytree(folder, other, dirs_exist_ok=True)
+    assert checkpoint.load(folder).digest == checkpoint.load(other).digest
+    checkpoint.save(small_checkpoint(seed=1), other)
+    assert checkpoint.load(folder).digest != checkpoint.load(other).digest
