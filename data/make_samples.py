@@ -1,7 +1,7 @@
 """Speak the clips in data/samples: `python data/make_samples.py` (needs apt's espeak-ng and flite).
 
-The sentences are the project's own. Each clip's text lies beside it, so that the folder is a corpus for
-`rivulet data folder data/samples`.
+The sentences are the project's own. Each clip's text lies beside it, so that the folder is a
+corpus for `rivulet data folder data/samples`.
 """
 
 import subprocess
@@ -12,7 +12,11 @@ import av
 
 FOLDER = Path(__file__).parent / "samples"
 CLIPS = {
-    "slt": ("flite", "slt", "the little boat went down the river and the children waved from the bridge"),
+    "slt": (
+        "flite",
+        "slt",
+        "the little boat went down the river and the children waved from the bridge",
+    ),
     "rms": ("flite", "rms", "he opened the door and looked out into the cold dark night"),
     "awb": ("flite", "awb", "please bring me a glass of water and a piece of bread"),
     "espeak": ("espeak-ng", "en-us", "we will meet again at the station in the morning"),

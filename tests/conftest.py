@@ -1,4 +1,4 @@
-"""What several tests share: a small model that speaks, the shipped model, and the shared recordings."""
+"""What several tests share: a small model that speaks, the shipped model, real recordings."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,5 @@
 import io
+import itertools
 
 import av
 import numpy as np
@@ -6,7 +7,6 @@ import pytest
 from conftest import SAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 
 from rivulet.audio import AudioFile, Resampler, read, to_mono
 from rivulet.errors import AudioError
@@ -69,7 +69,7 @@ def test_resampling_does_not_depend_on_chunking(cuts, rate):
     expected = np.concatenate([whole.push(TONE), whole.flush()])
     pieces = Resampler(rate)
     edges = [0, *sorted(cuts), len(TONE)]
-    heard = [pieces.push(TONE[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    heard = [pieces.push(TONE[a:b]) for a, b in itertools.pairwise(edges)]
     assert np.array_equal(np.concatenate([*heard, pieces.flush()]), expected)
     assert len(expected) == pytest.approx(len(TONE) * 16_000 / rate, abs=2)
 
@@ -186,5 +186,3 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2_000_000  # ten minutes are 38 MB
-
-

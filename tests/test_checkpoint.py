@@ -62,7 +62,7 @@ def test_an_altered_file_is_named(folder, name):
 
 def test_a_newer_version_asks_for_an_upgrade(folder):
     change(folder, version=99)
-    with pytest.raises(CheckpointError, match="format version 99 .* up to 1; upgrade"):
+    with pytest.raises(CheckpointError, match=r"format version 99 .* up to 1; upgrade"):
         checkpoint.load(folder)
 
 
@@ -81,7 +81,7 @@ def test_a_config_of_something_else_is_refused(folder, text):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(CheckpointError, match="no model 'nonesuch'.*default"):
+    with pytest.raises(CheckpointError, match=r"no model 'nonesuch'.*default"):
         checkpoint.load("nonesuch")
 
 

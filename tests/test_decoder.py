@@ -1,4 +1,4 @@
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_repetitions_merge_and_blanks_vanish(path):
 def test_chunking_changes_nothing(path, cuts):
     pieces = GreedyDecoder(LETTERS)
     edges = [0, *sorted(min(c, len(path)) for c in cuts), len(path)]
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in pairwise(edges):
         pieces.push(rows(path)[a:b])
         pieces.words()
     assert pieces == decoded(path)

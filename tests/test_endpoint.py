@@ -7,7 +7,7 @@ from rivulet.errors import ConfigError
 
 
 def first_endpoint(config, pattern):
-    """Frame (counted from 1) at which `pattern`, a string of . for silence and x for speech, ends a segment."""
+    """Frame, counted from 1, at which a pattern of . (silence) and x (speech) ends a segment."""
     endpointer = Endpointer(config, 0.04)
     for frame, sign in enumerate(pattern, 1):
         if endpointer.push(sign == "."):

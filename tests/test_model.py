@@ -50,7 +50,7 @@ def test_later_frames_leave_earlier_rows_unchanged(cell):
 
 @pytest.mark.parametrize("lookahead", [0, 3])
 def test_row_i_hears_input_up_to_step_i_whatever_the_lookahead(lookahead):
-    """Row i speaks of step i - lookahead, so it knows exactly `lookahead` steps of that step's future."""
+    """Row i speaks of step i - lookahead, so it knows `lookahead` steps of that step's future."""
     model = small_model(lookahead=lookahead)
     impulse = FRAMES.clone()
     impulse[:, 40:44] += 5.0

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def run(recognizer, samples, cuts=(), sample_rate=16_000, look=False):
     stream = recognizer.stream(sample_rate)
     events = []
     edges = [0, *sorted(cuts), len(samples)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         events += stream.accept(samples[start:end])
         if look:
             stream.partial()
@@ -104,7 +105,7 @@ def test_segments_are_numbered_and_words_in_order(small, babble):
     assert [f.segment for f in finals] == list(range(len(finals)))
     words = [w for f in finals for w in f.words]
     assert all(0.0 <= w.start <= w.end <= 36.0 for w in words)
-    assert all(a.end <= b.start for a, b in zip(words, words[1:], strict=False))
+    assert all(a.end <= b.start for a, b in itertools.pairwise(words))
     assert all(0.0 <= w.confidence <= 1.0 for w in words)
     for final in finals:
         assert final.text == " ".join(w.text for w in final.words)
@@ -145,7 +146,7 @@ def test_word_times_are_corrected_by_the_measured_delay(babble):
 
 
 def test_first_text_comes_within_one_block_of_its_frames(small, babble):
-    """A partial at time t rests on nothing later, and nothing the blocks up to t hold is missing."""
+    """A partial at time t rests on nothing later, and holds all that the blocks up to t say."""
     events = run(small, babble)
     first = next(e for e in events if isinstance(e, Partial))
     needed = int(first.at * 16_000)

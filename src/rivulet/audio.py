@@ -5,7 +5,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 import av
 import av.error
@@ -118,7 +118,7 @@ class AudioFile:
         """Close the file; closing twice is harmless."""
         self._container.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "AudioFile":
         """Enter a `with` block."""
         return self
 

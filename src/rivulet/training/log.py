@@ -4,7 +4,6 @@ import csv
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import torch
 from rich.console import Console
@@ -27,7 +26,7 @@ class TrainingLog:
         self._task = self._progress.add_task("training", total=steps)
         self._begin()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "TrainingLog":
         """Show the bar."""
         self._progress.start()
         return self

@@ -272,7 +272,11 @@ def _load(maker: BatchMaker, plan: list[list[int]], epoch: int) -> Iterator[Batc
     """Batches made ahead by one other process; on a machine with many cores by several."""
     workers = max(1, min(8, (os.cpu_count() or 1) // 2))
     loader = torch.utils.data.DataLoader(
-        BatchStream(maker, plan, epoch), batch_size=None, num_workers=workers, prefetch_factor=4
+        BatchStream(maker, plan, epoch),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4,
+        generator=torch.Generator(),  # the loader draws a seed: not from the one that a resume restores
     )
     yield from loader
 

@@ -1,0 +1,259 @@
+import csv
+import dataclasses
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, SAMPLES
+from safetensors.torch import load_file
+
+from rivulet.errors import ConfigError
+from rivulet.model import ModelConfig
+from rivulet.recognizer import Recognizer
+from rivulet.training.augment import (
+    AugmentConfig,
+    add_noise,
+    augment_sound,
+    mask_frames,
+    reverberate,
+)
+from rivulet.training.batches import plan_epoch
+from rivulet.training.config import DataConfig, Recipe, read_recipe
+from rivulet.training.corpora import sound_folder
+from rivulet.training.evaluation import evaluate
+from rivulet.training.export import export
+from rivulet.training.loop import BEST_FILE, RESUME_FILE, learning_rate, train
+from rivulet.training.manifest import write_manifest
+from rivulet.training.targets import characters, phones, read_dictionary
+
+TINY = Recipe(
+    epochs=2,
+    batch_s=9.0,
+    learning_rate=3e-3,
+    warmup_steps=5,
+    head_weights={"characters": 1.0, "phones": 0.5},
+    head_layers={"phones": 1},
+    model=ModelConfig(channels=4, hidden=48, layers=2, dropout=0.1),
+)
+DICTIONARY = "THE 1 DH AH0\nBOAT 1 B OW1 T\nBREAD 1 B R EH1 D\nWATER(2) W AO1 T ER0\n"
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Every sample clip, as a manifest with a dictionary of a few of their words."""
+    items = [dataclasses.replace(item, text="THE BOAT") for item in sound_folder(SAMPLES)]
+    write_manifest(tmp_path / "list.tsv", items)
+    (tmp_path / "dictionary.txt").write_text(DICTIONARY)
+    listed = str(tmp_path / "list.tsv")
+    return DataConfig(
+        (listed,), listed, None, str(tmp_path / "dictionary.txt"), str(tmp_path / "cache")
+    )
+
+
+def weights(folder):
+    return {k: v for k, v in load_file(folder / RESUME_FILE).items() if k.startswith("model.")}
+
+
+def test_a_run_that_was_interrupted_gives_the_same_weights(tmp_path, data):
+    train(TINY, data, tmp_path / "whole")
+    for steps in (1, 3, None):
+        train(dataclasses.replace(TINY, max_steps=steps), data, tmp_path / "parts")
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    with (tmp_path / "whole" / "dev.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"characters", "phones"} <= set(rows[0])
+
+
+def test_a_model_learns_its_sentences_by_heart_and_ships(tmp_path, data):
+    """Overfit clips of several voices with one text each; the exported model then writes it."""
+    items = list(sound_folder(SAMPLES))
+    write_manifest(tmp_path / "list.tsv", items)
+    write_manifest(tmp_path / "train.tsv", items * 20)
+    data = dataclasses.replace(data, train=(str(tmp_path / "train.tsv"),))
+    still = AugmentConfig((1.0,), (0.0, 0.0), 0.0, (5.0, 5.0), 0.0, 0, 0, 0.0, 0)
+    recipe = dataclasses.replace(
+        TINY,
+        epochs=11,
+        batch_s=15.0,
+        learning_rate=5e-3,
+        head_weights={"characters": 1.0},
+        average_decay=0.9,
+        augment=still,
+        model=ModelConfig(channels=8, hidden=96, layers=2, dropout=0.0),
+    )
+    train(recipe, data, tmp_path / "run")
+    export(tmp_path / "run", "characters", tmp_path / "model", "clips")
+    result = evaluate(Recognizer.load(tmp_path / "model"), items)
+    assert result.wer < 0.2
+    assert result.rtf < 1.0
+
+
+def test_two_processes_train_together(tmp_path, data):
+    """DistributedDataParallel over gloo: both processes take part, one set of weights comes out."""
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys\nsys.path[:0] = [sys.argv[1], sys.argv[2]]\n"
+        "from test_training import TINY, DataConfig, train\nfrom pathlib import Path\n"
+        "if __name__ == '__main__':\n"
+        "    t = Path(sys.argv[3])\n"
+        "    d = DataConfig((str(t / 'list.tsv'),), str(t / 'list.tsv'), None,"
+        " str(t / 'dictionary.txt'), str(t / 'cache'))\n"
+        "    train(TINY, d, t / 'run')\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    command += ["--master-addr=127.0.0.1", "--master-port=29517", str(script)]
+    command += [str(ROOT / "src"), str(ROOT / "tests"), str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    out = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert out.returncode == 0, out.stderr[-3000:]
+    assert (tmp_path / "run" / BEST_FILE).is_file()
+    with (tmp_path / "run" / "dev.csv").open() as file:
+        last = list(csv.DictReader(file))[-1]
+    batches = len(
+        plan_epoch(np.array([item.seconds for item in sound_folder(SAMPLES)]), 9.0, 1, 0, True)
+    )
+    assert int(last["step"]) == 2 * (batches // 2)
+
+
+def test_a_head_that_cannot_be_trained_says_why(tmp_path, data):
+    for recipe, dictionary, says in [
+        (TINY, None, "needs a pronouncing dictionary"),
+        (dataclasses.replace(TINY, head_weights={"words": 1.0}), None, "head 'words' is unknown"),
+        (
+            dataclasses.replace(TINY, head_weights={"phones": 1.0}),
+            data.dictionary,
+            "the first head has",
+        ),
+    ]:
+        with pytest.raises(ConfigError, match=says):
+            train(recipe, dataclasses.replace(data, dictionary=dictionary), tmp_path / "run")
+
+
+def test_only_heads_at_the_top_ship(tmp_path, data):
+    train(dataclasses.replace(TINY, max_steps=1), data, tmp_path / "run")
+    with pytest.raises(ConfigError, match="reads layer 1"):
+        export(tmp_path / "run", "phones", tmp_path / "model", "x")
+    with pytest.raises(ConfigError, match="no head 'bpe'"):
+        export(tmp_path / "run", "bpe", tmp_path / "model", "x")
+    with pytest.raises(ConfigError, match="no finished epoch"):
+        export(tmp_path / "nothing", "bpe", tmp_path / "model", "x")
+
+
+def test_the_learning_rate_warms_up_and_falls():
+    rates = [learning_rate(TINY, step, 100) for step in range(100)]
+    assert np.argmax(rates) == pytest.approx(5, abs=1)
+    assert rates[0] == pytest.approx(TINY.learning_rate / 5)
+    assert max(rates) == pytest.approx(TINY.learning_rate)
+    assert rates[-1] < 0.02 * TINY.learning_rate
+
+
+def test_every_utterance_is_in_one_batch_and_batches_are_bounded():
+    seconds = np.random.default_rng(0).uniform(1.0, 15.0, 300)
+    for epoch, shortest_first in ((0, True), (1, False)):
+        plan = plan_epoch(seconds, 60.0, 1, epoch, shortest_first)
+        assert sorted(i for batch in plan for i in batch) == list(range(300))
+        assert all(max(seconds[batch]) * len(batch) <= 60.0 for batch in plan)
+        lengths = [np.mean(seconds[batch]) for batch in plan]
+        assert (np.diff(lengths) > -1.0).all() == shortest_first
+        assert plan == plan_epoch(seconds, 60.0, 1, epoch, shortest_first)
+
+
+def test_noise_is_added_at_the_asked_ratio():
+    rng = np.random.default_rng(0)
+    speech = rng.standard_normal(16_000).astype(np.float32)
+    noise = 7.0 * rng.standard_normal(16_000).astype(np.float32)
+    for snr_db in (0.0, 10.0, 20.0):
+        added = add_noise(speech, noise, snr_db) - speech
+        assert 10 * np.log10(np.mean(speech**2) / np.mean(added**2)) == pytest.approx(
+            snr_db, abs=0.1
+        )
+
+
+def test_a_room_keeps_level_and_length_and_adds_a_tail():
+    click = np.zeros(16_000, np.float32)
+    click[1_000] = 1.0
+    wet = reverberate(click, 0.3, np.random.default_rng(0))
+    assert len(wet) == 16_000
+    assert np.sqrt(np.mean(wet**2)) == pytest.approx(np.sqrt(np.mean(click**2)), rel=0.01)
+    assert np.abs(wet[:1_000]).max() < 1e-6
+    early, late = np.mean(wet[1_001:2_000] ** 2), np.mean(wet[4_800:5_800] ** 2)
+    assert early > 10 * late > 0.0
+
+
+def test_augmentation_is_the_same_for_the_same_seed():
+    sound = (np.random.default_rng(0).standard_normal(16_000) * 3_000).astype(np.int16)
+    config = AugmentConfig(noise_probability=1.0, reverb_probability=1.0)
+    one, two, other = (
+        augment_sound(sound, None, config, np.random.default_rng(seed)) for seed in (5, 5, 6)
+    )
+    assert np.array_equal(one, two)
+    assert not np.array_equal(one[:10_000], other[:10_000])
+    assert np.abs(one).max() <= 1.0
+
+
+def test_speed_changes_length():
+    sound = np.zeros(16_000, np.int16)
+    lengths = {
+        len(augment_sound(sound, None, AugmentConfig((s,)), np.random.default_rng(0)))
+        for s in (0.8, 1.0, 1.25)
+    }
+    assert lengths == {20_000, 16_000, 12_800}
+
+
+def test_masks_cover_bands_and_stretches():
+    frames = torch.ones(400, 80)
+    mask_frames(frames, 400, AugmentConfig(), np.random.default_rng(0))
+    covered = float((frames == 0.0).float().mean())
+    assert 0.01 < covered < 0.6
+
+
+def test_a_dictionary_gives_phones_without_stress(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("# comment\n" + DICTIONARY)
+    assert read_dictionary(path)["WATER"] == ["W", "AO", "T", "ER"]
+    target = phones(path)
+    assert [target.tokenizer.tokens[i] for i in target.encode("THE BOAT")] == [
+        "DH",
+        "AH",
+        "B",
+        "OW",
+        "T",
+    ]
+    assert target.encode("THE SHIP") is None
+    assert characters().encode("A B") == [2, 1, 3]
+
+
+def test_bpe_pieces_spell_what_they_were_made_of(tmp_path):
+    pytest.importorskip("sentencepiece")
+    from rivulet.training.targets import bpe
+
+    texts = ["THE BOAT WENT DOWN THE RIVER", "THE CHILDREN WAVED FROM THE BRIDGE"] * 5
+    target = bpe(texts, 40, tmp_path / "bpe.model")
+    assert len(target.tokenizer) == 40
+    assert [target.tokenizer.decode(target.encode(text)) for text in texts] == texts
+    assert bpe([], 40, tmp_path / "bpe.model").tokenizer == target.tokenizer
+
+
+def test_shipped_recipes_are_readable():
+    recipes = sorted((ROOT / "data" / "recipes").glob("*.json"))
+    assert recipes
+    for path in recipes:
+        assert read_recipe(path, epochs=3).epochs == 3
+
+
+def test_a_bad_recipe_names_the_field(tmp_path):
+    path = tmp_path / "recipe.json"
+    for text, says in [
+        ('{"epoch": 3}', "unexpected keyword argument 'epoch'"),
+        ("{", "cannot be read"),
+        ('{"epochs": 0}', "epochs is 0"),
+        ('{"model": {"cell": "cnn"}}', "cell 'cnn' is unknown"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=says):
+            read_recipe(path)
