@@ -1,7 +1,8 @@
-"""Where each word of a known text lies in its sound, by a judge that is not the recognizer under test.
+"""Where each word of a known text lies in its sound, by a judge other than the recognizer judged.
 
-`Aligner` is PocketSphinx's forced alignment: an independent HMM recognizer that is told the words and
-only has to place them. `measure_delay` uses such times to find how late a rivulet model shows a word.
+`Aligner` is PocketSphinx's forced alignment: an independent HMM recognizer that is told the words
+and only has to place them. `measure_delay` uses such times to find how late a rivulet model shows
+a word.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,8 +22,9 @@ from rivulet.pronunciation import guess
 from rivulet.recognizer import Recognizer
 
 FRAME_S = 0.01  # PocketSphinx: 100 frames a second
-FRAME_CENTER_S = (0.025625 - FRAME_S) / 2  # a boundary between two 25.6 ms windows, seen mid-window
+FRAME_CENTER_S = (0.025625 - FRAME_S) / 2  # between two 25.6 ms windows, mid-window
 BEAMS = (None, 1e-120)  # its own beam, and one so wide that nearly every path stays
+PAD_S = 0.2  # zeros around a clip: without, its last word swallows a short pause (170 ms)
 FULL_SCALE = 32767  # of int16
 INSTALL = "install it with `pip install rivulet[bench]`"
 
@@ -64,7 +66,7 @@ class Deviation:
 
 
 class Aligner:
-    """Forced alignment by PocketSphinx; the result of a clip does not depend on the clips before."""
+    """Forced alignment by PocketSphinx; what it says of a clip rests on that clip alone."""
 
     def __init__(self) -> None:
         """Load the American English model that comes with the package.
@@ -87,7 +89,8 @@ class Aligner:
             raise AlignmentError("a clip without words cannot be aligned; leave it out.")
         if not len(samples):
             raise AlignmentError(f"0 samples cannot hold {len(words)} words; record it again.")
-        pcm = (np.clip(samples, -1.0, 1.0) * FULL_SCALE).astype("<i2").tobytes()
+        sound = (np.clip(samples, -1.0, 1.0) * FULL_SCALE).astype("<i2")
+        pcm = np.pad(sound, int(PAD_S * SAMPLE_RATE)).tobytes()
         for decoder in self._decoders:
             found = self._place(decoder, words, pcm)
             if found is not None:
@@ -114,9 +117,10 @@ class Aligner:
         segments = [s for s in decoder.seg() or () if not s.word.startswith(("<", "["))]
         if [s.word.split("(")[0] for s in segments] != lower:
             return None
+        limit = len(pcm) / 2 / SAMPLE_RATE - 2 * PAD_S
         return tuple(
-            SpokenWord(word, _seconds(segment.start_frame), _seconds(segment.end_frame + 1))
-            for word, segment in zip(words, segments, strict=True)
+            SpokenWord(word, _seconds(s.start_frame, limit), _seconds(s.end_frame + 1, limit))
+            for word, s in zip(words, segments, strict=True)
         )
 
 
@@ -171,9 +175,9 @@ def _spread(values: list[float]) -> float:
     return float(high - low) / 2
 
 
-def _seconds(frame: int) -> float:
-    """Time of the boundary before a PocketSphinx frame."""
-    return round(frame * FRAME_S + FRAME_CENTER_S, 3)
+def _seconds(frame: int, limit: float) -> float:
+    """Time of the boundary before a frame of the padded sound, inside the sound itself."""
+    return round(min(max(frame * FRAME_S + FRAME_CENTER_S - PAD_S, 0.0), limit), 3)
 
 
 def _decoder(beam: float | None) -> Any:

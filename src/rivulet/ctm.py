@@ -1,6 +1,6 @@
 """When words were truly said: `SpokenWord`, and the CTM files that keep them.
 
-A CTM line is `clip channel start duration word [confidence]`, seconds, one word a line (NIST sclite).
+A CTM line is `clip channel start duration word [confidence]`, seconds, a word a line (NIST sclite).
 """
 
 from collections.abc import Iterable, Mapping, Sequence

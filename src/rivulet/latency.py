@@ -1,4 +1,4 @@
-"""How late every word was, and why: pure functions over events and the words that were truly said."""
+"""How late every word was, and why: pure functions over events and the words truly said."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,10 @@ def match_words(said: Sequence[str], heard: Sequence[str]) -> Match:
     missed: list[int] = []
     inserted: list[int] = []
     for part in jiwer.process_words(" ".join(said), " ".join(heard)).alignments[0]:
-        i, j = range(part.ref_start_idx, part.ref_end_idx), range(part.hyp_start_idx, part.hyp_end_idx)
+        i, j = (
+            range(part.ref_start_idx, part.ref_end_idx),
+            range(part.hyp_start_idx, part.hyp_end_idx),
+        )
         if part.type == "delete":
             missed.extend(i)
         elif part.type == "insert":

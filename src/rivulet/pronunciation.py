@@ -8,8 +8,8 @@ from collections.abc import Callable
 Lookup = Callable[[str], str | None]
 """word in lower case → phones separated by blanks, or None."""
 
-UNVOICED = frozenset("P T K F TH".split())  # after these a suffix S is S, else Z
-SIBILANT = frozenset("S Z SH ZH CH JH".split())  # after these it is IH Z
+UNVOICED = frozenset(["P", "T", "K", "F", "TH"])  # after these a suffix S is S, else Z
+SIBILANT = frozenset(["S", "Z", "SH", "ZH", "CH", "JH"])  # after these it is IH Z
 LETTERS = {
     "tch": "CH",
     "sch": "SH",
@@ -77,8 +77,14 @@ LONGEST = 3  # letters in the longest key above
 
 
 def guess(word: str, lookup: Lookup) -> str:
-    """Return phones for `word` in lower case: its stem and a suffix if known, else letter by letter."""
-    for suffix, phones in (("'s", None), ("s'", None), ("s", None), ("ly", "L IY"), ("ing", "IH NG")):
+    """Return phones for `word` in lower case: a known stem and a suffix, or letter by letter."""
+    for suffix, phones in (
+        ("'s", None),
+        ("s'", None),
+        ("s", None),
+        ("ly", "L IY"),
+        ("ing", "IH NG"),
+    ):
         stem = word.removesuffix(suffix)
         known = lookup(stem) if stem != word and stem else None
         if known:

@@ -1,7 +1,7 @@
 """Speech whose word times are known exactly, because a synthesizer made it: flite and eSpeak NG.
 
-Both are asked through their C libraries (ctypes), which hand over the times with the sound. They serve
-to judge an aligner, not to train or to test a recognizer.
+Both are asked through their C libraries (ctypes), which hand over the times with the sound. They
+serve to judge an aligner, not to train or to test a recognizer.
 """
 
 import ctypes
@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from rivulet.audio import SAMPLE_RATE, Resampler, Samples
+from rivulet.audio import Resampler, Samples
 from rivulet.ctm import SpokenWord
 from rivulet.errors import AlignmentError, EngineError
 
 FLITE_VOICES = ("slt", "rms", "awb")
-ESPEAK_VOICES = ("en-us", "en-gb")
+ESPEAK_VOICES = ("en-us",)
 ESPEAK_SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: a call returns when all was said
 ESPEAK_PHONEMES = 1  # espeakINITIALIZE_PHONEME_EVENTS
 EVENT_END, EVENT_WORD, EVENT_PHONEME = 0, 1, 7  # espeak_EVENT_TYPE
@@ -37,7 +37,7 @@ def speak(text: str, voice: str) -> SpokenClip:
 
     Args:
         text: the words.
-        voice: `flite:slt`, `flite:rms`, `flite:awb`, `espeak:en-us` or `espeak:en-gb`.
+        voice: `flite:slt`, `flite:rms`, `flite:awb` or `espeak:en-us`.
 
     Raises:
         AlignmentError: the synthesizer said other words, such as a letter's name.
@@ -133,7 +133,7 @@ def _espeak(text: str, voice: str) -> Spoken:
     """A word ends where the pause after it or the next word begins."""
     lib = _library("espeak-ng", "espeak-ng")
     pieces: list[Samples] = []
-    marks: list[tuple[int, int, int, bool]] = []  # text position, length, sample, is a word
+    marks: list[tuple[int | None, int]] = []  # where in the text a word begins, None: pause; sample
 
     def take(wave: Any, count: int, events: Any) -> int:
         index = 0
@@ -141,8 +141,7 @@ def _espeak(text: str, voice: str) -> Spoken:
             event = events[index]
             pause = event.type == EVENT_PHONEME and not event.id.string
             if event.type == EVENT_WORD or pause:
-                word = event.type == EVENT_WORD
-                marks.append((event.text_position, event.length, event.sample, word))
+                marks.append((None if pause else event.text_position - 1, event.sample))
             index += 1
         if wave and count:
             pieces.append(np.ctypeslib.as_array(wave, (count,)).astype(np.float32) / 32768.0)
@@ -158,13 +157,26 @@ def _espeak(text: str, voice: str) -> Spoken:
     encoded = text.encode()
     lib.espeak_Synth(encoded, len(encoded) + 1, 0, 0, 0, CHARS_UTF8, None, None)
     total = sum(len(piece) for piece in pieces)
-    words = []
-    for index, (position, length, sample, is_word) in enumerate(marks):
-        if is_word:
-            end = marks[index + 1][2] if index + 1 < len(marks) else total
-            name = text[position - 1 : position - 1 + length].strip().upper()
-            words.append(SpokenWord(name, sample / rate, end / rate))
-    return np.concatenate(pieces), rate, words
+    return np.concatenate(pieces), rate, _espeak_words(text, marks, total, rate)
+
+
+def _espeak_words(
+    text: str, marks: list[tuple[int | None, int]], total: int, rate: int
+) -> list[SpokenWord]:
+    """A word ends at the next mark; two marks inside one written word (DOG'S) are one word."""
+    words: list[SpokenWord] = []
+    begun = -1
+    for index, (position, sample) in enumerate(marks):
+        if position is None:
+            continue
+        end_s = (marks[index + 1][1] if index + 1 < len(marks) else total) / rate
+        begin = text.rfind(" ", 0, position) + 1
+        if begin == begun:
+            words[-1] = SpokenWord(words[-1].text, words[-1].start, end_s)
+        else:
+            words.append(SpokenWord(text[begin:].split()[0].upper(), sample / rate, end_s))
+        begun = begin
+    return words
 
 
 def _function(lib: Any, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
