@@ -133,10 +133,7 @@ class AudioFile:
 
 
 class Resampler:
-    """Any rate, any channel count, float32 or int16 → mono float32.
-
-    N,) at 16 kHz, with state across calls (soxr HQ.
-    """
+    """Any rate and channel count → mono float32 (n,) at 16 kHz, with state (soxr HQ)."""
 
     def __init__(self, sample_rate: int = SAMPLE_RATE) -> None:
         """Resample from `sample_rate` Hz.
@@ -227,7 +224,7 @@ def _check_path(path: Path) -> None:
 
 
 def _wav_seconds(path: Path) -> float | None:
-    """Length that a WAV header promises; FFmpeg tells what is there. None if it was never filled in."""
+    """Length that a WAV header promises, where FFmpeg tells what is there; None if unknown."""
     with path.open("rb") as file:
         file.seek(12)  # "RIFF", size, "WAVE"
         bytes_per_second = 0

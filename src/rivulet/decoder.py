@@ -84,10 +84,7 @@ class GreedyDecoder:
         return words_of(self.hypothesis(), self.tokenizer)
 
     def settled(self) -> int:
-        """Count the leading words that can never change.
-
-        All but one that no boundary has closed yet.
-        """
+        """Count the words that can never change: all but one that no boundary has closed yet."""
         return _settled(self._tokens, self.tokenizer)
 
     def finish_segment(self, keep_open_word: bool = False) -> list[DecodedWord]:

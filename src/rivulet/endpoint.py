@@ -1,7 +1,4 @@
-"""Rules as data decide, frame by frame, when a segment is over.
-
-Kaldi, online2/online-endpoint.h.
-"""
+"""Rules as data decide, frame by frame, when a segment is over (Kaldi online-endpoint.h)."""
 
 from dataclasses import dataclass
 

@@ -88,10 +88,7 @@ class FeatureExtractor:
 
     @torch.inference_mode()
     def push(self, samples: npt.NDArray[np.float32]) -> torch.Tensor:
-        """Return the frames (k * block, n_mels) that mono 16 kHz `samples` (n,) complete.
-
-        K may be 0.
-        """
+        """Return the frames (k * block, n_mels) that 16 kHz `samples` (n,) complete; k may be 0."""
         self._held = np.concatenate([self._held, samples])
         blocks = []
         start = 0
@@ -105,10 +102,7 @@ class FeatureExtractor:
         return torch.cat(blocks) if blocks else torch.zeros(0, len(self._statistics.mean))
 
     def flush(self) -> torch.Tensor:
-        """Return the last frames.
-
-        K * block, n_mels), the unfinished block filled up with silence.
-        """
+        """Return the last frames (k * block, n_mels), the open block filled up with silence."""
         covered = max(0, WINDOW - HOP)  # samples at the end that the frames already given have seen
         if len(self._held) == 0:
             return torch.zeros(0, len(self._statistics.mean))

@@ -177,10 +177,7 @@ class AcousticModel(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def initial_state(self, batch: int = 1) -> ModelState:
-        """Return the state of `batch` streams that have heard nothing.
-
-        Zeros, which is the mean feature.
-        """
+        """Return the state of `batch` new streams: zeros, which is the mean feature."""
         config = self.config
         like = self.output.weight
         per_layer = 2 if config.cell == "lstm" else 1
@@ -194,10 +191,7 @@ class AcousticModel(nn.Module):
         )
 
     def encode(self, frames: Tensor, state: ModelState) -> tuple[list[Tensor], ModelState]:
-        """Return each layer's output.
-
-        B, k, hidden), the last one after the lookahead, and the new state.
-        """
+        """Return each layer's output (B, k, hidden), the last after lookahead, and the state."""
         x, mel_tail, conv_tail = self.subsampling(frames, state.mel_tail, state.conv_tail)
         per_layer = len(state.hidden) // len(self.layers)
         outputs: list[Tensor] = []

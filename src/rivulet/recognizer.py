@@ -83,9 +83,9 @@ class Recognizer:
 
 
 class Stream:
-    """One live signal: a state of constant size. Feed it any pieces.
+    """One live signal: a state of constant size.
 
-    The events do not depend on how it is cut.
+    Feed it any pieces; the events do not depend on how the signal is cut.
     """
 
     def __init__(self, recognizer: Recognizer, sample_rate: int = SAMPLE_RATE) -> None:
@@ -136,10 +136,7 @@ class Stream:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of signal state.
-
-        Samples waiting for their block, and what the network remembers.
-        """
+        """Bytes of samples waiting for their block, and of what the network remembers."""
         return self._features.nbytes() + self._state.nbytes
 
     def _hear(self, samples: npt.NDArray[np.float32]) -> Iterator[Event]:
@@ -182,10 +179,7 @@ class Stream:
         return [final]
 
     def _timed(self, word: DecodedWord) -> Word:
-        """Give a word its true times.
-
-        Output frames less lookahead and measured delay, in order, inside what was heard.
-        """
+        """Give a word its times: less lookahead and measured delay, in order, inside the sound."""
         timing = self._loaded.timing
         lookahead_s = self._loaded.model.config.lookahead * FRAME_S
         limit = self._now()
@@ -197,10 +191,7 @@ class Stream:
         return Word(word.text, round(start, 3), round(end, 3), round(word.confidence, 4))
 
     def _now(self) -> float:
-        """Seconds of audio the results rest on.
-
-        Whole blocks, so that it does not depend on the caller's pieces.
-        """
+        """Seconds of audio the results rest on: whole blocks, whatever the caller's pieces."""
         if self._end_s is not None:
             return round(self._end_s, 3)
         if not self._blocks:

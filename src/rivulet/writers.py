@@ -1,7 +1,4 @@
-"""Text out: txt, srt, vtt, json and jsonl. A writer takes the events of one file.
-
-What it wrote is never rewritten.
-"""
+"""Text out: txt, srt, vtt, json and jsonl; what a writer wrote is never rewritten."""
 
 import json
 from collections.abc import Callable
@@ -120,10 +117,7 @@ def event_to_dict(event: Event) -> dict[str, Any]:
 
 
 def open_writer(format_name: str, out: TextIO, file: str, several: bool) -> Writer:
-    """Return the writer of one file.
-
-    `several` files share `out`. A JSON document ends with a line break.
-    """
+    """Return the writer of one file; `several` files share `out`."""
     if format_name == "txt":
         return TextWriter(out, file if several else None)
     if format_name in ("srt", "vtt"):

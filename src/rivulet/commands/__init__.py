@@ -1,4 +1,1 @@
-"""The command line's verbs, one module each.
-
-`add_parser` declares the flags, `run` does the work.
-"""
+"""The command line's verbs: `add_parser` declares the flags, `run` does the work."""

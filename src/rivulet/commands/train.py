@@ -1,7 +1,4 @@
-"""`rivulet train` and `rivulet export`: a model from manifests, by a recipe.
-
-Resumes where it stopped.
-"""
+"""`rivulet train` and `rivulet export`: a model from manifests; resumes where it stopped."""
 
 import argparse
 from pathlib import Path

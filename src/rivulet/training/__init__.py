@@ -1,4 +1,1 @@
-"""How a model is made: manifests, augmentation, the loop, evaluation.
-
-Nothing in rivulet imports it but the shell.
-"""
+"""How a model is made: manifests, augmentation, the loop, evaluation."""

@@ -34,10 +34,7 @@ def augment_sound(
     config: AugmentConfig,
     rng: np.random.Generator,
 ) -> Samples:
-    """Return one int16 utterance (n,) as float32 (m,) in [-1, 1].
-
-    Other speed, room, noise and level.
-    """
+    """Return int16 (n,) as float32 (m,) in [-1, 1] at another speed, level, room and noise."""
     samples = sound.astype(np.float32) / 32768.0
     speed = float(rng.choice(config.speeds))
     if speed != 1.0:  # tempo and pitch together, as Ko et al. 2015
@@ -54,14 +51,12 @@ def augment_sound(
 
 
 def add_noise(samples: Samples, noise: Samples, snr_db: float) -> Samples:
-    """Return `samples` (n,) with `noise`.
-
-    N,) at `snr_db`, powers averaged over the whole utterance.
-    """
+    """Return `samples` (n,) with `noise` (n,) at `snr_db`, by powers over the whole utterance."""
     speech_power = float(np.mean(samples**2))
     noise_power = float(np.mean(noise**2)) + 1e-12  # a silent noise clip adds nothing
     scale = np.sqrt(speech_power / noise_power * 10.0 ** (-snr_db / 10.0))
-    return samples + noise * np.float32(scale)
+    mixed: Samples = samples + noise * np.float32(scale)
+    return mixed
 
 
 def reverberate(samples: Samples, rt60_s: float, rng: np.random.Generator) -> Samples:
@@ -84,10 +79,7 @@ def reverberate(samples: Samples, rt60_s: float, rng: np.random.Generator) -> Sa
 
 
 def _some_noise(length: int, noise: Corpus | None, rng: np.random.Generator) -> Samples:
-    """A random stretch of a random recording, repeated if short.
-
-    White noise where there are no recordings.
-    """
+    """A random stretch of a random recording, repeated if short; white noise if there is none."""
     if noise is None or rng.random() < 0.1:
         return rng.standard_normal(length).astype(np.float32)
     clip = noise.sound(int(rng.integers(len(noise)))).astype(np.float32) / 32768.0
@@ -99,10 +91,7 @@ def _some_noise(length: int, noise: Corpus | None, rng: np.random.Generator) -> 
 def mask_frames(
     frames: torch.Tensor, length: int, config: AugmentConfig, rng: np.random.Generator
 ) -> None:
-    """SpecAugment in place (Park et al. 2019).
-
-    Set bands and stretches of normalized (T, n_mels) to the mean, 0.
-    """
+    """SpecAugment in place (Park et al. 2019): set parts of (T, n_mels) to the mean, 0."""
     bands = frames.shape[1]
     for _ in range(config.frequency_masks):
         width = int(rng.integers(config.frequency_mask_bins + 1))

@@ -35,9 +35,10 @@ class HeadTarget:
 
 @dataclass(frozen=True)
 class Batch:
-    """frames (B, T, n_mels) normalized, T a multiple of STRIDE; steps (B,) output frames.
+    """What one optimizer step sees.
 
-    Audio_s in all.
+    frames: (B, T, n_mels) normalized, T a multiple of STRIDE; steps: (B,) output frames of each;
+    audio_s: seconds of sound in all.
     """
 
     frames: torch.Tensor
@@ -53,10 +54,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class BatchMaker:
-    """Builds any batch of any epoch from the utterances' indices.
-
-    Picklable, so that a worker process can.
-    """
+    """Builds any batch of any epoch from indices; picklable, so that a worker process can."""
 
     corpus: Corpus
     noise: Corpus | None

@@ -1,7 +1,4 @@
-"""The network as it is trained.
-
-The acoustic model, and further heads that are left behind when it ships.
-"""
+"""The network as it is trained: the acoustic model, and heads that are left behind."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -50,10 +47,7 @@ class HeadedModel(nn.Module):
         return {name: functional.log_softmax(x.float(), dim=-1) for name, x in logits.items()}
 
     def with_output(self, name: str) -> AcousticModel:
-        """Return the acoustic model whose output is head `name`, as it ships.
-
-        The weights are copies.
-        """
+        """Return the acoustic model whose output is head `name`, as it ships; a copy."""
         weights = dict(self.acoustic.state_dict())
         if name != self.first:
             head = self.others[name]
@@ -70,10 +64,7 @@ class HeadedModel(nn.Module):
 
 
 def ctc_losses(log_probs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-    """Return for each head the CTC loss in nats per token.
-
-    An utterance too short for its text counts as 0.
-    """
+    """Return each head's CTC loss in nats per token; what is too short for its text counts as 0."""
     return {
         name: _ctc(log_probs[name], batch.steps, target) for name, target in batch.targets.items()
     }
@@ -98,10 +89,7 @@ def _ctc(log_probs: Tensor, steps: Tensor, target: HeadTarget) -> Tensor:
 
 
 def average_weights(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move `average` towards `model`.
-
-    W ← decay · w + (1 - decay) · v, an exponential moving average.
-    """
+    """Move `average` towards `model`: w ← decay · w + (1 - decay) · v."""
     with torch.no_grad():
         for kept, new in zip(average.parameters(), model.parameters(), strict=True):
             kept.lerp_(new, 1.0 - decay)

@@ -89,10 +89,7 @@ class TrainingLog:
 
 
 def draw_curves(folder: Path) -> Path | None:
-    """Draw losses and dev error rates of the run in `folder`.
-
-    Nothing without matplotlib or before the first row.
-    """
+    """Draw losses and dev error rates of a run; nothing without matplotlib."""
     try:
         import matplotlib
     except ImportError:

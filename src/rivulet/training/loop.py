@@ -276,7 +276,7 @@ def _load(maker: BatchMaker, plan: list[list[int]], epoch: int) -> Iterator[Batc
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4,
-        generator=torch.Generator(),  # the loader draws a seed: not from the one that a resume restores
+        generator=torch.Generator(),  # its own: a resume restores the common one
     )
     yield from loader
 

@@ -66,10 +66,7 @@ def _utterance(row: dict[str, str], manifest: Path, number: int) -> Utterance:
 
 
 def write_manifest(path: Path, utterances: Iterable[Utterance]) -> int:
-    """Write a manifest with paths relative to its folder where possible.
-
-    Return the number of lines.
-    """
+    """Write a manifest, paths relative to its folder where possible; return the line count."""
     count = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = path.parent.absolute()

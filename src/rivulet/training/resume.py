@@ -16,10 +16,7 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass
 class Progressed:
-    """How far a run has come.
-
-    Epochs, batches of the open epoch, optimizer steps, and the best dev WER.
-    """
+    """How far a run has come: epochs, batches of the open one, optimizer steps, best dev WER."""
 
     epoch: int = 0
     batch: int = 0
@@ -58,10 +55,7 @@ class Learner:
 
 
 def save_point(path: Path, learner: Learner, progressed: Progressed, half: bool = False) -> None:
-    """Write a resume point with the random state.
-
-    `half` keeps only 16 bits of each number, to commit it.
-    """
+    """Write a resume point; `half` keeps 16 bits of each number, to commit it."""
     tensors = learner.tensors()
     if half:
         tensors = {

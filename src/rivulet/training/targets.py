@@ -89,10 +89,7 @@ def phones(dictionary: Path) -> Target:
 
 
 def read_dictionary(path: Path) -> dict[str, list[str]]:
-    """Read `WORD [N] PHONES…` lines (plain, .gz or .xz).
-
-    Stress digits and further pronunciations are dropped.
-    """
+    """Read `WORD [N] PHONES…` lines (plain, .gz, .xz), without stress, first pronunciations."""
     if not path.is_file():
         raise ManifestError(f"the pronouncing dictionary {path} does not exist.")
     opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)

@@ -1,0 +1,32 @@
+import os
+import subprocess
+import sys
+import zipfile
+
+from conftest import ROOT, SAMPLES
+
+
+def test_the_wheel_carries_the_default_model_and_works_from_any_folder(tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.stat().st_size < 45e6
+    with zipfile.ZipFile(wheel) as archive:
+        assert "rivulet/checkpoints/default/model.safetensors" in archive.namelist()
+        archive.extractall(tmp_path / "site")
+    out = subprocess.run(
+        [sys.executable, "-m", "rivulet", "transcribe", str(SAMPLES / "slt.flac")],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+    )
+    assert out.returncode == 0, out.stderr
+    assert len(out.stdout.split()) >= 5
+
+
+def test_cli_is_a_shim():
+    out = subprocess.run(
+        [sys.executable, str(ROOT / "cli.py"), "--version"], capture_output=True, text=True
+    )
+    assert out.stdout.startswith("rivulet ")
