@@ -184,6 +184,14 @@ def test_evaluate_ends_with_one_json_object(manifest, capsys):
     assert 0.0 < summary["rtf"] < 1.0
 
 
+def test_evaluate_counts_words_in_sound_without_speech(tmp_path, capsys):
+    listed = tmp_path / "list.tsv"
+    assert main(["data", "noise", str(SAMPLES), "--output", str(listed)]) == 0
+    assert main(["evaluate", "--manifest", str(listed)]) == 0
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert summary["false_words_per_hour"] > 1000.0  # the clips are speech, said to be noise
+
+
 def test_evaluate_names_what_is_wrong_with_a_manifest(manifest, tmp_path, capsys):
     bad = tmp_path / "bad.tsv"
     bad.write_text("id\tpath\tseconds\tspeaker\n")

@@ -110,7 +110,9 @@ class BlockQueue:
         """
         low, high = QUEUE_RANGE_S
         if not low <= bound_s <= high:
-            raise ConfigError(f"a queue of {bound_s} s is outside {low} to {high} s; use {QUEUE_S}.")
+            raise ConfigError(
+                f"a queue of {bound_s} s is outside {low} to {high} s; use {QUEUE_S}."
+            )
         self._bound = int(bound_s * sample_rate)
         self._blocks: deque[Block] = deque()
         self._held = 0
@@ -142,9 +144,7 @@ class BlockQueue:
             if self._dropping:
                 self._lost += len(samples)
                 return
-            self._blocks.append(
-                Block(samples, arrived_s, self._lost, overflowed=self._overflowed)
-            )
+            self._blocks.append(Block(samples, arrived_s, self._lost, overflowed=self._overflowed))
             self._held += len(samples)
             self._lost, self._overflowed = 0, False
             self._changed.notify()

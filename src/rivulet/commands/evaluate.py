@@ -52,7 +52,10 @@ def _print(evaluation: Any) -> None:
         rows[name] = {"wer": round(wer, 5), "cer": round(cer, 5), "words": words}
         print(f"{name:32} {words:7} {100 * wer:7.2f} {100 * cer:7.2f}")
     words = sum(r.words.reference for r in evaluation.results)
+    false_words = evaluation.false_words_per_hour
     print(f"{'all':32} {words:7} {100 * evaluation.wer:7.2f} {100 * evaluation.cer:7.2f}")
+    if false_words is not None:
+        print(f"false words per hour of sound without speech: {false_words:.1f}")
     print(f"\nthe {min(WORST, len(evaluation.results))} worst utterances")
     for result in evaluation.worst(WORST):
         print(f"  {result.utterance.id}: {result.words.errors} errors in {result.words.reference}")
@@ -64,4 +67,6 @@ def _print(evaluation: Any) -> None:
         "rtf": round(evaluation.rtf, 4),
         "seconds": round(evaluation.audio_s, 2),
     }
+    if false_words is not None:
+        summary["false_words_per_hour"] = round(false_words, 2)
     print(json.dumps(summary))

@@ -58,6 +58,15 @@ class Evaluation:
             groups.setdefault(result.utterance.set_name, []).append(result)
         return groups
 
+    @property
+    def false_words_per_hour(self) -> float | None:
+        """Words heard where nothing was said, per hour of such sound; None if there is none."""
+        silent = [r for r in self.results if not r.words.reference]
+        if not silent:
+            return None
+        seconds = sum(r.audio_s for r in silent)
+        return 3600.0 * sum(r.words.insertions for r in silent) / seconds
+
     def worst(self, count: int = 10) -> list[UtteranceResult]:
         """Utterances by number of word errors, most first."""
         return sorted(self.results, key=lambda r: (-r.words.errors, r.utterance.id))[:count]
