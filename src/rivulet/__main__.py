@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 
 import rivulet
-from rivulet.commands import align, bench, data, evaluate, train, transcribe
+from rivulet.commands import align, bench, calibrate, data, evaluate, train, transcribe
 from rivulet.errors import RivuletError
 
-COMMANDS = (transcribe, evaluate, bench, align, train, data)
+COMMANDS = (transcribe, evaluate, bench, align, train, calibrate, data)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

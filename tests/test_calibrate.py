@@ -1,0 +1,61 @@
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import ROOT, SAMPLES
+
+from rivulet import checkpoint
+from rivulet.__main__ import main
+from rivulet.audio import read
+from rivulet.checkpoint import TimingConfig
+from rivulet.ctm import SpokenWord, write_ctm
+from rivulet.events import Final
+from rivulet.recognizer import Recognizer
+
+LATE_S = 0.12
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return shutil.copytree(ROOT / "checkpoints" / "default", tmp_path / "model")
+
+
+@pytest.fixture
+def reference(tmp_path, folder):
+    """Times of the model's own words in a clip, all earlier by a known delay."""
+    plain = dataclasses.replace(checkpoint.load(folder), timing=TimingConfig())
+    stream = Recognizer(plain).stream()
+    events = stream.accept(np.concatenate(list(read(SAMPLES / "slt.flac")))) + stream.finish()
+    words = [w for e in events if isinstance(e, Final) for w in e.words]
+    spoken = [SpokenWord(w.text, w.start - LATE_S, w.end - LATE_S) for w in words[1:]]
+    write_ctm(tmp_path / "words.ctm", {"slt": spoken})
+    text = " ".join(w.text for w in words[1:])
+    (tmp_path / "list.tsv").write_text(
+        f"id\tpath\tseconds\tspeaker\ttext\nslt\t{SAMPLES / 'slt.flac'}\t4.0\tme\t{text}\n"
+    )
+    return tmp_path / "words.ctm"
+
+
+def test_the_measured_delay_is_stored_and_taken_off(folder, reference, tmp_path, capsys):
+    before = checkpoint.load(folder)
+    arguments = ["calibrate", str(folder), "--manifest", str(tmp_path / "list.tsv")]
+    assert main([*arguments, "--reference", str(reference), "--name", "a known delay"]) == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    after = checkpoint.load(folder)
+    assert report["start_s"] == pytest.approx(LATE_S, abs=0.005)
+    assert after.timing == TimingConfig(
+        round(report["start_s"], 3), round(report["end_s"], 3), "a known delay"
+    )
+    assert (folder / "model.safetensors").read_bytes() == (
+        ROOT / "checkpoints" / "default" / "model.safetensors"
+    ).read_bytes()
+    assert before.tokenizer == after.tokenizer
+
+
+def test_files_that_do_not_belong_together_are_refused(folder, reference, tmp_path, capsys):
+    write_ctm(tmp_path / "other.ctm", {"another": [SpokenWord("A", 0.1, 0.2)]})
+    arguments = ["calibrate", str(folder), "--manifest", str(tmp_path / "list.tsv")]
+    assert main([*arguments, "--reference", str(tmp_path / "other.ctm")]) == 1
+    assert "times of 1 clips and none is in" in capsys.readouterr().err
