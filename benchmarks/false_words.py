@@ -1,4 +1,4 @@
-"""Words heard in an hour each of silence, white noise and hum: `python benchmarks/false_words.py`."""
+"""Words heard in an hour each of silence, noise and hum: `python benchmarks/false_words.py`."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ HUM_HZ = 50.0
 
 
 def sounds() -> dict[str, Callable[[int], np.ndarray]]:
-    """Return for each kind of sound a function from the first sample's place to samples (PIECE,)."""
+    """Return for each sound a function from the first sample's place to samples (PIECE,)."""
     rng = np.random.default_rng(1)
 
     def hum(start: int) -> np.ndarray:

@@ -59,7 +59,7 @@ def test_wav_comes_through_standard_input(tmp_path, speech):
     wav = tmp_path / "talk.wav"
     write_sound(wav, speech, 16_000, "pcm_s16le")
     command = [sys.executable, str(ROOT / "cli.py"), "transcribe"]
-    piped = subprocess.run([*command, "-"], stdin=wav.open("rb"), capture_output=True, check=True)
+    piped = subprocess.run([*command, "-"], input=wav.read_bytes(), capture_output=True, check=True)
     named = subprocess.run([*command, str(wav)], capture_output=True, check=True)
     assert piped.stdout == named.stdout != b""
 

@@ -1,7 +1,6 @@
 """Samples → normalized log-mel frames, exact at any chunking."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -115,10 +114,3 @@ class FeatureExtractor:
     def nbytes(self) -> int:
         """Bytes of state at its fullest."""
         return self._needed * 4
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "FeatureExtractor":
-        """Copy the held samples; share the filter bank."""
-        copy = object.__new__(FeatureExtractor)
-        copy.__dict__.update(self.__dict__)
-        copy._held = self._held.copy()
-        return copy

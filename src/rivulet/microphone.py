@@ -3,11 +3,12 @@
 PortAudio's callback copies a block and queues it. Everything else happens where the blocks are taken out.
 """
 
+import contextlib
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -51,6 +52,7 @@ class Block:
     queue_lost: samples (per channel) directly before it that found the queue full.
     overflow_lost: samples directly before those that PortAudio lost, as far as clocks tell.
     overflowed: PortAudio said that it lost samples; `overflow_lost` may still be 0.
+    device_s: the device's own clock at the first sample; 0 if it has none.
     """
 
     samples: DeviceSamples
@@ -58,6 +60,7 @@ class Block:
     queue_lost: int = 0
     overflow_lost: int = 0
     overflowed: bool = False
+    device_s: float = 0.0
 
     @property
     def lost(self) -> int:
@@ -67,7 +70,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Gap:
-    """Sound that was lost: `start` and `end` in seconds of the session, `samples` per channel at the device's rate."""
+    """Sound that was lost.
+
+    `start` and `end` are seconds of the session, `samples` count per channel at the device's rate.
+    """
 
     start: float
     end: float
@@ -83,7 +89,7 @@ class Source(Protocol):
         """What the blocks hold."""
 
     def __iter__(self) -> Iterator[Block]:
-        """Yield blocks until `stop`; raise DeviceError, after the last block, if the device went away."""
+        """Yield blocks until `stop`; if the device goes away, raise DeviceError after the last."""
 
     def now(self) -> float:
         """Return the seconds since the source was opened, on the clock of `Block.arrived_s`."""
@@ -133,8 +139,14 @@ class BlockQueue:
         with self._changed:
             return self._ended and not self._blocks and not self._lost
 
-    def put(self, samples: DeviceSamples, arrived_s: float, overflowed: bool = False) -> None:
-        """Queue (n, channels), which must not be changed after; or count them if there is no room."""
+    def put(
+        self,
+        samples: DeviceSamples,
+        arrived_s: float,
+        overflowed: bool = False,
+        device_s: float = 0.0,
+    ) -> None:
+        """Queue (n, channels), not to be changed after; if there is no room, count them."""
         with self._changed:
             self._overflowed = self._overflowed or overflowed
             if self._held + len(samples) > self._bound:
@@ -156,7 +168,10 @@ class BlockQueue:
             self._changed.notify()
 
     def get(self, timeout_s: float) -> Block | None:
-        """Take the oldest block, or None after `timeout_s`; samples lost at the very end come with an empty block."""
+        """Take the oldest block, or None after `timeout_s`.
+
+        Samples lost at the very end come with an empty block.
+        """
         with self._changed:
             if not self._blocks and not self._ended:
                 self._changed.wait(timeout_s)
@@ -170,27 +185,41 @@ class BlockQueue:
             return None
 
 
-class Microphone:
-    """An open input device: iterate for its blocks. Opening checks everything, iterating starts it."""
+@dataclass(frozen=True)
+class Device:
+    """An input device as PortAudio lists it; `sample_rate` in Hz is its own, `channels` its most."""
 
-    def __init__(self, device: "Device", sample_rate: int, channels: int, queue_s: float) -> None:
-        """Open `device`; use `microphone`.
+    index: int
+    name: str
+    host: str
+    sample_rate: int
+    channels: int
+    default: bool
+
+
+class Microphone:
+    """An open input device: iterate for its blocks. Opening checks, iterating starts it."""
+
+    def __init__(
+        self, device: Device, sample_rate: int, channels: int, queue_s: float = QUEUE_S
+    ) -> None:
+        """Open `device`; `microphone` finds one and fills in what is usual.
 
         Raises:
             DeviceError: PortAudio refuses the rate or the channels, or the device is taken.
         """
-        self.format = SignalFormat(device.name, sample_rate, channels)
+        self._format = SignalFormat(device.name, sample_rate, channels)
         self._queue = BlockQueue(sample_rate, queue_s)
         self._opened = time.monotonic()
-        self._adc_end: float | None = None  # device clock after the last block, if it has a clock
-        self._adc_times: deque[tuple[float, float]] = deque()  # (arrival, device time) of overflows
-        self._latest_s = 0.0  # arrival of the latest block
+        self._latest_s: float | None = None  # when the latest block arrived
+        self._device_end_s = 0.0  # the device's clock after the latest block
         self._stopping = False
-        self._stream = _open_stream(device, self.format, self._callback, self._queue.end)
+        self._stream = _open_stream(device, self._format, self._callback, self._queue.end)
 
-    def _callback(self, indata: DeviceSamples, frames: int, times: Any, status: Any) -> None:
-        """Copy and queue; runs in PortAudio's thread."""
-        self._queue.put(indata.copy(), self.now(), bool(status.input_overflow))
+    @property
+    def format(self) -> SignalFormat:
+        """What the blocks hold."""
+        return self._format
 
     def now(self) -> float:
         """Return the seconds since the device was opened."""
@@ -199,3 +228,232 @@ class Microphone:
     def stop(self) -> None:
         """Ask for the end; only sets a flag, so a signal handler may call it."""
         self._stopping = True
+
+    def close(self) -> None:
+        """Let go of the device."""
+        self._stream.abort(ignore_errors=True)
+        self._stream.close(ignore_errors=True)
+
+    def __iter__(self) -> Iterator[Block]:
+        """Yield blocks until `stop`.
+
+        Raises:
+            DeviceError: the device vanished; everything that it gave was yielded before.
+        """
+        self._start()
+        while not self._queue.over:
+            if self._stopping:
+                self._stream.stop(ignore_errors=True)  # ends the queue
+                self._queue.end()
+            block = self._queue.get(POLL_S)
+            if block is not None:
+                yield self._measured(block)
+            elif self._stalled():
+                break
+        if not self._stopping:
+            raise self._vanished()
+
+    def _start(self) -> None:
+        try:
+            self._stream.start()
+        except _sounddevice().PortAudioError as error:
+            raise DeviceError(
+                f"the microphone {self._format.device!r} does not start ({_reason(error)}); "
+                "close other programs that use it, or choose another with -d."
+            ) from error
+
+    def _callback(self, indata: DeviceSamples, _frames: int, times: Any, status: Any) -> None:
+        """Copy and queue; runs in PortAudio's thread."""
+        overflowed = bool(status.input_overflow)
+        self._queue.put(indata.copy(), self.now(), overflowed, float(times.inputBufferAdcTime))
+
+    def _measured(self, block: Block) -> Block:
+        """Add how many samples an overflow cost: what the device's clock went on by and we never saw."""
+        rate = self._format.sample_rate
+        if block.overflowed and self._device_end_s and block.device_s:
+            missing_s = block.device_s - self._device_end_s - block.queue_lost / rate
+            waited_s = block.arrived_s - (self._latest_s or 0.0)  # no clock error exceeds this much
+            missing_s = min(missing_s, waited_s + QUEUE_S)
+            block = replace(block, overflow_lost=max(0, round(missing_s * rate)))
+        self._latest_s = max(block.arrived_s, self._latest_s or 0.0)
+        self._device_end_s = block.device_s and block.device_s + len(block.samples) / rate
+        return block
+
+    def _stalled(self) -> bool:
+        if self._latest_s is None:
+            return self.now() > FIRST_BLOCK_S
+        return self.now() - self._latest_s > STALL_S
+
+    def _vanished(self) -> DeviceError:
+        name = self._format.device
+        if self._latest_s is None:
+            return DeviceError(
+                f"the microphone {name!r} delivered nothing in {self.now():.1f} s; "
+                "check that it is plugged in and switched on, or choose another with -d."
+            )
+        return DeviceError(
+            f"the microphone {name!r} vanished {self._latest_s:.1f} s after it was opened; what it "
+            "heard until then was transcribed, plug it in and start again."
+        )
+
+
+def microphone(
+    device: int | str | None = None,
+    sample_rate: int | None = None,
+    channels: int | None = None,
+    queue_s: float = QUEUE_S,
+) -> Source:
+    """Open an input device.
+
+    Args:
+        device: its index, a part of its name, or None for the default.
+        sample_rate: in Hz; None for the device's own.
+        channels: how many to open, mixed to one later; None for all, at most 2.
+        queue_s: seconds of sound that may wait before some is dropped.
+
+    Raises:
+        DeviceError: no PortAudio library, no such device, or it refuses the rate or the channels.
+        ConfigError: `queue_s` is outside its range.
+    """
+    found = find_device(devices(), device)
+    if channels is not None and not 1 <= channels <= found.channels:
+        raise DeviceError(
+            f"{channels} channels cannot be opened: {found.name!r} has {found.channels}; "
+            f"use 1 to {found.channels}."
+        )
+    return Microphone(
+        found,
+        sample_rate or found.sample_rate,
+        channels or min(found.channels, USUAL_CHANNELS),
+        queue_s,
+    )
+
+
+def portaudio_version() -> str:
+    """Return what PortAudio calls itself.
+
+    Raises:
+        DeviceError: the library is missing.
+    """
+    return str(_sounddevice().get_portaudio_version()[1])
+
+
+def devices() -> list[Device]:
+    """Return the input devices; empty if there are none.
+
+    Raises:
+        DeviceError: the PortAudio library is missing.
+    """
+    sounddevice = _sounddevice()
+    hosts = sounddevice.query_hostapis()
+    default = sounddevice.default.device[0]
+    if default < 0:  # PortAudio names none although a host may
+        default = next((h["default_input_device"] for h in hosts if h["devices"]), -1)
+    return [
+        Device(
+            int(entry["index"]),
+            str(entry["name"]),
+            str(hosts[entry["hostapi"]]["name"]),
+            int(entry["default_samplerate"]),
+            int(entry["max_input_channels"]),
+            entry["index"] == default,
+        )
+        for entry in sounddevice.query_devices()
+        if entry["max_input_channels"] > 0
+    ]
+
+
+def find_device(known: list[Device], wanted: int | str | None = None) -> Device:
+    """Return the device with this index or with this in its name, whatever the case; None: the default.
+
+    Raises:
+        DeviceError: there is none, or several; the sentence lists them.
+    """
+    if not known:
+        raise DeviceError(
+            "there is no input device (0 found); plug in a microphone or start the sound server, "
+            "then run `rivulet listen -l`."
+        )
+    if wanted is None:
+        return next((device for device in known if device.default), known[0])
+    text = str(wanted).strip()
+    if text.isdigit():
+        found = [device for device in known if device.index == int(text)]
+    else:
+        found = [device for device in known if text.lower() in device.name.lower()]
+        exact = [device for device in found if text.lower() == device.name.lower()]
+        found = _of_one_host(exact or found)
+    if len(found) == 1:
+        return found[0]
+    raise DeviceError(
+        f"{len(found)} of {len(known)} input devices fit {text!r}; choose one of "
+        + ", ".join(f"{device.index} {device.name!r} ({device.host})" for device in known)
+        + "."
+    )
+
+
+def accepted_rates(device: Device) -> list[int]:
+    """Return which of the common rates, in Hz, the device opens with."""
+    sounddevice = _sounddevice()
+    rates = []
+    for rate in COMMON_RATES_HZ:
+        with contextlib.suppress(sounddevice.PortAudioError):
+            sounddevice.check_input_settings(device.index, 1, "int16", samplerate=rate)
+            rates.append(rate)
+    return rates
+
+
+def _of_one_host(found: list[Device]) -> list[Device]:
+    """Keep the first where hosts (MME, WASAPI…) list the same device, the default's host before others."""
+    if len({device.name for device in found}) != 1:
+        return found
+    return sorted(found, key=lambda device: not device.default)[:1]
+
+
+def _open_stream(
+    device: Device, signal: SignalFormat, callback: Callable[..., None], ended: Callable[[], None]
+) -> Any:
+    sounddevice = _sounddevice()
+    try:
+        return sounddevice.InputStream(
+            device=device.index,
+            samplerate=signal.sample_rate,
+            channels=signal.channels,
+            dtype="int16",
+            blocksize=round(signal.sample_rate * BLOCK_S),
+            callback=callback,
+            finished_callback=ended,
+            dither_off=True,  # dither would hide the exact zeros of a muted microphone
+        )
+    except sounddevice.PortAudioError as error:
+        rates = accepted_rates(device)
+        if rates and signal.sample_rate not in rates:
+            listed = ", ".join(map(str, rates))
+            raise DeviceError(
+                f"{device.name!r} refuses {signal.sample_rate} Hz ({_reason(error)}); "
+                f"use -r with one of {listed}, or leave -r out."
+            ) from error
+        raise DeviceError(
+            f"{device.name!r} does not open at {signal.sample_rate} Hz with {signal.channels} "
+            f"channels ({_reason(error)}); close other programs that use it, or choose another "
+            "device with -d."
+        ) from error
+
+
+def _sounddevice() -> Any:
+    """Import sounddevice late: all else works on a machine without PortAudio."""
+    try:
+        import sounddevice
+    except ImportError as error:
+        raise DeviceError(
+            f"the Python package sounddevice is missing ({error}); `pip install sounddevice`."
+        ) from error
+    except OSError as error:
+        remedy = LIBRARY_REMEDY.get(sys.platform, "install the PortAudio library")
+        raise DeviceError(f"the PortAudio library is missing ({error}); {remedy}.") from error
+    return sounddevice
+
+
+def _reason(error: Exception) -> str:
+    text = str(error.args[0]) if error.args else str(error)
+    return text.removeprefix("Error opening InputStream: ").removeprefix("Error starting stream: ")

@@ -63,6 +63,8 @@ def save_point(path: Path, learner: Learner, progressed: Progressed, half: bool 
             for k, v in tensors.items()
         }
     tensors["random"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random_cuda"] = torch.cuda.get_rng_state()
     new = path.with_suffix(".new")
     save_file(tensors, new, metadata={"progress": json.dumps(asdict(progressed))})
     new.replace(path)
@@ -76,6 +78,8 @@ def load_point(path: Path, learner: Learner) -> Progressed:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         progress = json.loads(file.metadata()["progress"])
     torch.set_rng_state(tensors.pop("random"))
+    if "random_cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random_cuda"])
     learner.restore(tensors)
     return Progressed(**progress)
 
