@@ -31,6 +31,7 @@ from rivulet.training.targets import characters, phones, read_dictionary
 
 TINY = Recipe(
     epochs=2,
+    plain_epochs=1,
     batch_s=9.0,
     learning_rate=3e-3,
     warmup_steps=5,
@@ -194,6 +195,17 @@ def test_augmentation_is_the_same_for_the_same_seed():
     assert np.array_equal(one, two)
     assert not np.array_equal(one[:10_000], other[:10_000])
     assert np.abs(one).max() <= 1.0
+
+
+def test_the_last_epochs_vary_only_the_level():
+    sound = (np.random.default_rng(0).standard_normal(16_000) * 3_000).astype(np.int16)
+    plain = AugmentConfig(noise_probability=1.0, reverb_probability=1.0).gain_only()
+    heard = augment_sound(sound, None, plain, np.random.default_rng(5))
+    gain = heard / (sound / 32768.0 + 1e-12)
+    assert np.ptp(gain[np.abs(sound) > 500]) < 1e-3
+    frames = torch.ones(400, 80)
+    mask_frames(frames, 400, plain, np.random.default_rng(0))
+    assert frames.min() == 1.0
 
 
 def test_speed_changes_length():

@@ -1,6 +1,6 @@
 """What is done to an utterance so that the next epoch hears something else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,17 @@ class AugmentConfig:
     frequency_mask_bins: int = 12
     time_masks_per_s: float = 0.15
     time_mask_frames: int = 16
+
+    def gain_only(self) -> "AugmentConfig":
+        """Return what the last epochs use: other levels, but nothing that distorts."""
+        return replace(
+            self,
+            speeds=(1.0,),
+            noise_probability=0.0,
+            reverb_probability=0.0,
+            frequency_masks=0,
+            time_masks_per_s=0.0,
+        )
 
 
 def augment_sound(

@@ -32,6 +32,7 @@ class Recipe:
     final_rate: where the cosine ends, as a part of `learning_rate`.
     head_weights: the heads and the weight of each CTC loss; the first is the model's own output.
     head_layers: the layer, counted from 1, that a head reads; others read the top.
+    plain_epochs: the last epochs, in which only the level is varied: the model ends on true speech.
     max_steps: stop early; for trials.
     """
 
@@ -48,6 +49,7 @@ class Recipe:
         default_factory=lambda: {"characters": 1.0, "bpe": 1.0, "phones": 0.5}
     )
     head_layers: dict[str, int] = field(default_factory=lambda: {"phones": 2})
+    plain_epochs: int = 0
     seed: int = 1
     max_steps: int | None = None
     model: ModelConfig = field(default_factory=ModelConfig)

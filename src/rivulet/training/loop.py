@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class Material:
     """What the loop feeds on."""
 
     train: BatchMaker
+    plain: BatchMaker
     dev: BatchMaker
     heads: list[targets.Target]
     plans: list[list[list[int]]]
@@ -87,7 +88,9 @@ def train(recipe: Recipe, data: DataConfig, folder: Path) -> Path:
         while at.epoch < recipe.epochs and at.step < steps_wanted:
             plan = material.plans[at.epoch]
             share = plan[place.rank : len(plan) // place.world * place.world : place.world]
-            for batch in _load(material.train, share[at.batch :], at.epoch):
+            plain = at.epoch >= recipe.epochs - recipe.plain_epochs
+            maker = material.plain if plain else material.train
+            for batch in _load(maker, share[at.batch :], at.epoch):
                 rate = learning_rate(recipe, at.step, steps)
                 losses, norm = _step(recipe, runner, learner, batch, rate, place.device)
                 average_weights(learner.average, learner.model, _decay(recipe, at.step))
@@ -213,7 +216,9 @@ def _material(recipe: Recipe, data: DataConfig, folder: Path) -> Material:
         plan_epoch(seconds, recipe.batch_s, recipe.seed, epoch, shortest_first=epoch == 0)
         for epoch in range(recipe.epochs)
     ]
-    return Material(maker(corpus, recipe.augment), maker(dev, None), heads, plans)
+    distorted = maker(corpus, recipe.augment)
+    plain = replace(distorted, augment=recipe.augment.gain_only())
+    return Material(distorted, plain, maker(dev, None), heads, plans)
 
 
 def _learner(recipe: Recipe, material: Material, place: Place) -> Learner:
