@@ -1,6 +1,7 @@
 """Sound in, live: PortAudio through sounddevice; the only thread border.
 
-PortAudio's callback copies a block and queues it. Everything else happens where the blocks are taken out.
+PortAudio's callback copies a block and queues it. Everything else happens where the
+blocks are taken out.
 """
 
 import contextlib
@@ -95,7 +96,7 @@ class Source(Protocol):
         """Return the seconds since the source was opened, on the clock of `Block.arrived_s`."""
 
     def stop(self) -> None:
-        """Ask for the end: the iterator yields what is queued and is over. Fit for signal handlers."""
+        """Ask for the end; the iterator yields what is queued first. Fit for signal handlers."""
 
     def close(self) -> None:
         """Let go of the device; closing twice is harmless."""
@@ -187,7 +188,7 @@ class BlockQueue:
 
 @dataclass(frozen=True)
 class Device:
-    """An input device as PortAudio lists it; `sample_rate` in Hz is its own, `channels` its most."""
+    """An input device in PortAudio's list; its own `sample_rate` in Hz, its most `channels`."""
 
     index: int
     name: str
@@ -268,7 +269,7 @@ class Microphone:
         self._queue.put(indata.copy(), self.now(), overflowed, float(times.inputBufferAdcTime))
 
     def _measured(self, block: Block) -> Block:
-        """Add how many samples an overflow cost: what the device's clock went on by and we never saw."""
+        """Add how many samples an overflow cost: how far the device's clock went on unseen."""
         rate = self._format.sample_rate
         if block.overflowed and self._device_end_s and block.device_s:
             missing_s = block.device_s - self._device_end_s - block.queue_lost / rate
@@ -364,7 +365,7 @@ def devices() -> list[Device]:
 
 
 def find_device(known: list[Device], wanted: int | str | None = None) -> Device:
-    """Return the device with this index or with this in its name, whatever the case; None: the default.
+    """Return the device with this index, or this in its name in any case; None: the default.
 
     Raises:
         DeviceError: there is none, or several; the sentence lists them.
@@ -404,7 +405,7 @@ def accepted_rates(device: Device) -> list[int]:
 
 
 def _of_one_host(found: list[Device]) -> list[Device]:
-    """Keep the first where hosts (MME, WASAPI…) list the same device, the default's host before others."""
+    """Keep one where several hosts (MME, WASAPI…) list the same device: the default, or first."""
     if len({device.name for device in found}) != 1:
         return found
     return sorted(found, key=lambda device: not device.default)[:1]
