@@ -88,6 +88,16 @@ def save(checkpoint: Checkpoint, folder: Path, half: bool = True) -> None:
         path.chmod(0o644)  # safetensors writes for the owner only; a model is there to be read
 
 
+def store_timing(folder: Path, timing: TimingConfig) -> None:
+    """Replace the measured delay of the checkpoint in `folder`; nothing else changes.
+
+    Raises:
+        CheckpointError: the folder has no usable config.json.
+    """
+    config = _read_config(folder) | {"timing": asdict(timing)}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
 def load(model: str | Path = DEFAULT_NAME) -> Checkpoint:
     """Load a checkpoint by name or folder and verify it.
 

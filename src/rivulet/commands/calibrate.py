@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     name = (
         args.name or f"{delay.words} words of {args.manifest.name}, times of {args.reference.name}"
     )
-    checkpoint.save(replace(loaded, timing=delay.timing(name)), args.model)
+    checkpoint.store_timing(args.model, delay.timing(name))
     print(f"{delay.words} words of {len(clips)} clips")
     print(f"start {1000 * delay.start_s:.0f} ms late (spread {1000 * delay.start_spread_s:.0f} ms)")
     print(f"end   {1000 * delay.end_s:.0f} ms late (spread {1000 * delay.end_spread_s:.0f} ms)")

@@ -28,6 +28,9 @@ def add_parser(commands: Any) -> None:
     export.add_argument("training", type=Path, metavar="DIR", help="what `train --output` named")
     export.add_argument("--head", default="characters", help="characters or bpe (%(default)s)")
     export.add_argument("--name", default="default")
+    export.add_argument(
+        "--full-precision", action="store_true", help="32 bits a weight instead of 16"
+    )
     export.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     export.set_defaults(run=run_export)
 
@@ -52,7 +55,7 @@ def run_export(args: argparse.Namespace) -> int:
     """Write the checkpoint and say what it is."""
     from rivulet.training.export import export
 
-    made = export(args.training, args.head, args.output, args.name)
+    made = export(args.training, args.head, args.output, args.name, not args.full_precision)
     count = made.model.parameters_count
     size = sum(path.stat().st_size for path in args.output.iterdir())
     print(f"{args.output}: {count} weights, {len(made.tokenizer)} tokens, {size / 1e6:.1f} MB")

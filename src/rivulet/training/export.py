@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from rivulet import checkpoint
-from rivulet.checkpoint import Checkpoint, TimingConfig
+from rivulet.checkpoint import Checkpoint
 from rivulet.errors import ConfigError
 from rivulet.features import FeatureStatistics
 from rivulet.tokenizer import Tokenizer
@@ -15,9 +15,7 @@ from rivulet.training.heads import HeadedModel
 from rivulet.training.loop import BEST_FILE
 
 
-def export(
-    run: Path, head: str, folder: Path, name: str, timing: TimingConfig | None = None
-) -> Checkpoint:
+def export(run: Path, head: str, folder: Path, name: str, half: bool = True) -> Checkpoint:
     """Write the averaged weights of `run` that did best on dev, with `head` as the output.
 
     Raises:
@@ -39,8 +37,7 @@ def export(
         tokenizer=Tokenizer(tuple(tokens[head])),
         features=recipe.features,
         statistics=FeatureStatistics(statistics["mean"], statistics["std"]),
-        timing=timing or TimingConfig(),
         name=name,
     )
-    checkpoint.save(made, folder)
+    checkpoint.save(made, folder, half)
     return checkpoint.load(folder)
