@@ -7,6 +7,7 @@ a word.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from statistics import median
 from typing import Any
 
@@ -122,6 +123,16 @@ class Aligner:
             SpokenWord(word, _seconds(s.start_frame, limit), _seconds(s.end_frame + 1, limit))
             for word, s in zip(words, segments, strict=True)
         )
+
+
+@cache
+def shared_aligner() -> Aligner:
+    """Return one aligner for the whole process; loading its model takes a while.
+
+    Raises:
+        EngineError: PocketSphinx is not installed.
+    """
+    return Aligner()
 
 
 def measure_delay(

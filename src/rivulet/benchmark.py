@@ -19,6 +19,8 @@ from rivulet.events import Event, Final
 from rivulet.recognizer import Recognizer
 
 WARM_UP_BLOCKS = 20  # not counted: the first calls allocate and choose kernels
+LOOP_S = 120  # seconds of distinct sound that many streams share and repeat
+STAGGER = 17  # blocks between the beginnings of two streams
 MEMORY_UNIT = 1024 if sys.platform != "darwin" else 1  # bytes per unit of ru_maxrss
 
 
@@ -41,6 +43,36 @@ class SpeedReport:
     def rtf(self) -> float:
         """Real-time factor: seconds of computing per second of sound."""
         return self.compute_s / self.audio_s
+
+
+@dataclass(frozen=True)
+class StreamsReport:
+    """What several live streams in one process cost, taking turns block by block.
+
+    audio_s: sound of all streams together.
+    compute_s: computing for all of them.
+    round_p50_ms, round_p99_ms: time to serve one block of every stream; below `block_ms` all keep
+        up with live sound.
+    state_bytes: state of all streams.
+    """
+
+    streams: int
+    audio_s: float
+    compute_s: float
+    block_ms: int
+    round_p50_ms: float
+    round_p99_ms: float
+    state_bytes: int
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether 99 of 100 rounds end before the next block is there."""
+        return self.round_p99_ms < self.block_ms
+
+    @property
+    def streams_per_core(self) -> float:
+        """Live streams that the time of one core would suffice for."""
+        return self.audio_s / self.compute_s
 
 
 @dataclass(frozen=True)
@@ -87,6 +119,43 @@ def measure_speed(
         peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MEMORY_UNIT,
         start_s=start_s,
         words=words,
+    )
+
+
+def measure_streams(
+    recognizer: Recognizer, files: list[Path], seconds: float, streams: int
+) -> StreamsReport:
+    """Run `streams` live streams on one thread, `seconds` of sound each.
+
+    Stream i begins `STAGGER` * i blocks into the sound, so that no two say the same at a time.
+
+    Raises:
+        ConfigError: there are no streams or no sound.
+    """
+    if streams < 1:
+        raise ConfigError(f"{streams} streams cannot be measured; ask for 1 or more.")
+    if seconds <= 0.0:
+        raise ConfigError(f"{seconds} s of sound cannot be measured; ask for more than 0.")
+    block = recognizer.block_ms * audio.SAMPLE_RATE // 1000
+    rounds = max(1, round(seconds * audio.SAMPLE_RATE / block))
+    distinct = min(rounds, LOOP_S * audio.SAMPLE_RATE // block)
+    sound = list(_blocks(files, block, distinct * block))
+    live = [recognizer.stream() for _ in range(streams)]
+    times: list[float] = []
+    for turn in range(rounds):
+        began = time.perf_counter()
+        for index, stream in enumerate(live):
+            stream.accept(sound[(turn + STAGGER * index) % len(sound)])
+        times.append(time.perf_counter() - began)
+    counted = np.array(times[WARM_UP_BLOCKS:] or times) * 1000.0
+    return StreamsReport(
+        streams=streams,
+        audio_s=len(times) * streams * recognizer.block_ms / 1000,
+        compute_s=sum(times),
+        block_ms=recognizer.block_ms,
+        round_p50_ms=float(np.percentile(counted, 50)),
+        round_p99_ms=float(np.percentile(counted, 99)),
+        state_bytes=sum(stream.nbytes for stream in live),
     )
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 import jiwer
 import numpy as np
@@ -118,9 +118,9 @@ class WordLatency:
 
 @dataclass(frozen=True)
 class Stability:
-    """How much of what was shown was taken back. What comes out at one instant counts as one update.
+    """How much of what was shown was taken back; what comes out at one instant is one update.
 
-    revised: shown words that the next update replaced, moved or removed.
+    revised: shown words that the next update replaced or removed.
     grown: last words that the next update only continued (HEL, HELLO); not in `revised`.
     longest: most words revised by one update.
     settled_revised: settled words that changed; 0, or a promise is broken.
@@ -199,12 +199,14 @@ def measure_clip(
     if not said:
         raise AlignmentError(f"the clip {clip} has 0 words, so no word of it can be late.")
     screens = _screens(observations)
+    visible = [screen.words for screen in screens if screen.last]
+    sources = [_sources(before, after) for before, after in pairwise(visible)]
     heard = [w for o in observations if isinstance(o.event, Final) for w in o.event.text.split()]
     match = match_words([word.text for word in said], heard)
     shown = next((s.seen.emitted_us for s in screens if s.words), None)
     return ClipLatency(
         clip=clip,
-        words=tuple(_word(said[i], j, heard[j], screens, lookahead_us) for i, j in match.equal),
+        words=tuple(_word(said[i], j, screens, sources, lookahead_us) for i, j in match.equal),
         wrong=len(match.wrong),
         missed=len(match.missed),
         inserted=len(match.inserted),
@@ -212,7 +214,7 @@ def measure_clip(
         first_partial_us=None if shown is None else shown - _us(said[0].start),
         finals_us=_finals(said, observations, match),
         flushed=sum(o.flushed for o in observations if isinstance(o.event, Final)),
-        stability=_stability(screens),
+        stability=_stability(screens, visible, sources),
         seconds=seconds,
     )
 
@@ -238,23 +240,50 @@ def _screens(observations: Sequence[Observation]) -> list[_Screen]:
 
 
 def _word(
-    said: SpokenWord, place: int, text: str, screens: list[_Screen], lookahead_us: int
+    said: SpokenWord, place: int, screens: list[_Screen], sources: list[dict[int, int]], ahead: int
 ) -> WordLatency:
-    """Follow the word at `place` of the transcript back to its first emission."""
-    first = len(screens) - 1
-    for index in range(len(screens) - 1, -1, -1):
-        screen = screens[index]
-        if screen.words[place : place + 1] == (text,):
-            first = index
-        elif screen.last:  # what was replaced at the same instant nobody saw
+    """Follow the word at `place` of the transcript back, screen by screen, to where it began."""
+    seen = [index for index, screen in enumerate(screens) if screen.last]
+    places = {seen[-1]: place}
+    for index, source in zip(reversed(seen[:-1]), reversed(sources), strict=True):
+        if place not in source:
             break
-    settled = next(s for s in screens[first:] if s.settled > place)
-    final = next(s for s in screens[first:] if s.final > place)
+        place = source[place]
+        places[index] = place
+    first = min(places)
+    settled = next(i for i in sorted(places) if screens[i].settled > places[i])
+    final = next(i for i in sorted(places) if screens[i].final > places[i])
     end = _us(said.end)
-    parts = _parts(screens[first], place, end, lookahead_us)
+    while (
+        first and not screens[first - 1].last and _reads_alike(screens, first, places[min(places)])
+    ):
+        first -= 1  # of all that came out at that instant the first: it tells when it was known
+    parts = _parts(screens[first], places[min(places)], end, ahead)
     return WordLatency(
-        said, parts.total_us, settled.seen.emitted_us - end, final.seen.emitted_us - end, parts
+        said,
+        parts.total_us,
+        screens[settled].seen.emitted_us - end,
+        screens[final].seen.emitted_us - end,
+        parts,
     )
+
+
+def _reads_alike(screens: list[_Screen], index: int, place: int) -> bool:
+    here, before = screens[index].words, screens[index - 1].words
+    return here[place : place + 1] == before[place : place + 1]
+
+
+def _sources(before: tuple[str, ...], after: tuple[str, ...]) -> dict[int, int]:
+    """Return for each word of `after` that stood in `before` already where it stood there.
+
+    The common beginning first, the rest by edit distance: a word that only moved stays the same
+    word.
+    """
+    same = sum(
+        1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False))
+    )
+    rest = match_words(before[same:], after[same:]).equal
+    return {i: i for i in range(same)} | {same + j: same + i for i, j in rest}
 
 
 def _parts(screen: _Screen, place: int, end_us: int, lookahead_us: int) -> Parts:
@@ -286,26 +315,24 @@ def _finals(
     return tuple(late)
 
 
-def _stability(screens: list[_Screen]) -> Stability:
+def _stability(
+    screens: list[_Screen], visible: list[tuple[str, ...]], sources: list[dict[int, int]]
+) -> Stability:
     revised: list[int] = []
-    grown = settled = 0
-    for before, after in pairwise([screen for screen in screens if screen.last]):
-        changed = _changed(before.words, after.words, len(before.words))
-        last = len(before.words) - 1
-        if last in changed and after.words[last : last + 1] != ():
-            if after.words[last].startswith(before.words[last]):
-                changed.remove(last)
-                grown += 1
-        revised.append(len(changed))
-    for before, after in pairwise(screens):
-        settled += len(_changed(before.words, after.words, before.settled))
-    updates = len(revised) + bool(screens)
-    return Stability(updates, sum(revised), grown, max(revised, default=0), settled)
-
-
-def _changed(before: tuple[str, ...], after: tuple[str, ...], leading: int) -> list[int]:
-    """Places among the `leading` words that read otherwise in `after`, or are gone."""
-    return [i for i in range(leading) if i >= len(after) or before[i] != after[i]]
+    grown = 0
+    for before, after, source in zip(visible, visible[1:], sources, strict=False):
+        lost = set(range(len(before))) - set(source.values())
+        last = len(before) - 1
+        if last in lost and last < len(after) and after[last].startswith(before[last]):
+            lost.remove(last)
+            grown += 1
+        revised.append(len(lost))
+    broken = sum(
+        before.words[place : place + 1] != after.words[place : place + 1]
+        for before, after in pairwise(screens)
+        for place in range(before.settled)
+    )
+    return Stability(len(visible), sum(revised), grown, max(revised, default=0), broken)
 
 
 def _us(seconds: float) -> int:

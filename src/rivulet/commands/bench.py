@@ -1,4 +1,4 @@
-"""`rivulet bench speed`: what a stream costs on this machine."""
+"""`rivulet bench speed`: what a stream, or many at once, cost on this machine."""
 
 import argparse
 import json
@@ -6,12 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rivulet.commands import bench_latency
 from rivulet.commands.common import add_endpoint_flags, add_model_flags, load_recognizer
 
 
 def add_parser(commands: Any) -> None:
     """Declare the command."""
-    parser = commands.add_parser("bench", help="measure speed", description=__doc__)
+    parser = commands.add_parser("bench", help="measure speed and latency")
     kinds = parser.add_subparsers(metavar="KIND", required=True)
     speed = kinds.add_parser(
         "speed", help="real-time factor, time per block, memory, start-up", description=__doc__
@@ -22,15 +23,21 @@ def add_parser(commands: Any) -> None:
     speed.add_argument(
         "--seconds", type=float, default=3600.0, help="sound in all (%(default)s: one hour)"
     )
+    speed.add_argument(
+        "--streams", type=int, metavar="N", help="N live streams in one process, taking turns"
+    )
     add_model_flags(speed)
     add_endpoint_flags(speed)
     speed.set_defaults(run=run_speed)
+    bench_latency.add_parser(kinds)
 
 
 def run_speed(args: argparse.Namespace) -> int:
     """Measure and print a table and, as the last line, one JSON object."""
     from rivulet.benchmark import measure_speed, measure_start, this_machine
 
+    if args.streams is not None:
+        return _run_streams(args)
     start_s = measure_start(args.model)
     recognizer = load_recognizer(args)
     report = measure_speed(recognizer, args.files, args.seconds, start_s)
@@ -51,4 +58,29 @@ def run_speed(args: argparse.Namespace) -> int:
         print(f"{name:24} {value}")
     numbers = {"rtf": round(report.rtf, 5), **asdict(report), "machine": asdict(machine)}
     print(json.dumps({"bench": "speed", "model": recognizer.checkpoint.digest[:12], **numbers}))
+    return 0
+
+
+def _run_streams(args: argparse.Namespace) -> int:
+    """Measure many streams and print how many live ones a core carries."""
+    from rivulet.benchmark import measure_streams, this_machine
+
+    recognizer = load_recognizer(args)
+    report = measure_streams(recognizer, args.files, args.seconds, args.streams)
+    machine = this_machine()
+    print(f"{report.streams} streams, {report.audio_s:.0f} s of sound in all")
+    print(f"real-time factor of one stream   {report.compute_s / report.audio_s:.4f}")
+    print(
+        f"a {report.block_ms} ms block of every stream  p50 {report.round_p50_ms:.1f} ms, "
+        f"p99 {report.round_p99_ms:.1f} ms: they {'keep' if report.keeps_up else 'do not keep'} up"
+    )
+    print(f"streams that a core carries      {report.streams_per_core:.1f}")
+    print(f"state of all streams             {report.state_bytes / 1000:.1f} kB")
+    numbers = {
+        **asdict(report),
+        "keeps_up": report.keeps_up,
+        "streams_per_core": round(report.streams_per_core, 2),
+        "machine": asdict(machine),
+    }
+    print(json.dumps({"bench": "streams", "model": recognizer.checkpoint.digest[:12], **numbers}))
     return 0
