@@ -163,6 +163,7 @@ def test_outputs_are_checked_before_the_work(tmp_path, capsys):
 def test_bad_models_and_settings_fail(tmp_path, capsys):
     fails(["transcribe", CLIPS[0], "--model", str(tmp_path)], capsys, "has no config.json")
     fails(["transcribe", CLIPS[0], "--model", "nonesuch"], capsys, "no model 'nonesuch'")
+    fails(["transcribe", CLIPS[0], "--threads", "0"], capsys, "0 threads cannot compute")
     fails(["transcribe", CLIPS[0], "--rule2-silence", "0"], capsys, "rule2_silence_s is 0.0 s")
 
 

@@ -56,6 +56,12 @@ def test_a_bad_manifest_says_what_is_wrong(folder, text, says):
         read_manifest(manifest(folder, text))
 
 
+def test_a_manifest_that_is_no_text_says_so(tmp_path):
+    (tmp_path / "list.tsv").write_bytes(b"id\tpath\xff\xfe\n")
+    with pytest.raises(ManifestError, match="not UTF-8 text"):
+        read_manifest(tmp_path / "list.tsv")
+
+
 def test_a_missing_manifest_says_so(tmp_path):
     with pytest.raises(ManifestError, match="does not exist"):
         read_manifest(tmp_path / "none.tsv")

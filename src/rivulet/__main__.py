@@ -5,10 +5,21 @@ import sys
 from collections.abc import Sequence
 
 import rivulet
-from rivulet.commands import align, bench, calibrate, data, evaluate, train, transcribe
+from rivulet.commands import (
+    align,
+    bench,
+    calibrate,
+    data,
+    doctor,
+    evaluate,
+    listen,
+    replay,
+    train,
+    transcribe,
+)
 from rivulet.errors import RivuletError
 
-COMMANDS = (transcribe, evaluate, bench, align, train, calibrate, data)
+COMMANDS = (transcribe, listen, doctor, replay, evaluate, bench, align, train, calibrate, data)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         sys.stderr.close()
+        return 1
+    except OSError as error:  # a full disk, a folder that may not be written
+        print(f"rivulet: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -4,6 +4,7 @@ import argparse
 
 from rivulet import checkpoint
 from rivulet.endpoint import EndpointConfig
+from rivulet.errors import ConfigError
 from rivulet.recognizer import BLOCK_MS, DEFAULT_BLOCK_MS, Recognizer
 
 
@@ -55,6 +56,8 @@ def load_recognizer(args: argparse.Namespace) -> Recognizer:
     """Return the recognizer that the flags describe."""
     import torch
 
+    if args.threads < 1:
+        raise ConfigError(f"{args.threads} threads cannot compute; use at least 1.")
     torch.set_num_threads(args.threads)
     endpoint = EndpointConfig(args.rule1_silence, args.rule2_silence, args.rule3_length)
     return Recognizer.load(args.model, args.block_ms, endpoint)

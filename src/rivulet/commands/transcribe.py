@@ -119,11 +119,18 @@ def _writer(
         out: TextIO = sys.stdout
         if args.output is not None:
             path = args.output / f"{_stem(name)}.{args.format}" if to_folder else args.output
-            out = stack.enter_context(path.open("w", encoding="utf-8"))
+            out = stack.enter_context(_open(path))
         if several and args.format == "json" and not to_folder:
             yield JsonWriter(documents.append, name)
         else:
             yield open_writer(args.format, out, name, several and not to_folder)
+
+
+def _open(path: Path) -> TextIO:
+    try:
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written ({error.strerror}); name another.") from error
 
 
 def _stem(name: str) -> str:

@@ -35,6 +35,18 @@ def read_manifest(path: Path) -> list[Utterance]:
     """
     if not path.is_file():
         raise ManifestError(f"the manifest {path} does not exist; make one with `rivulet data`.")
+    try:
+        utterances = _read_rows(path)
+    except UnicodeDecodeError as error:
+        raise ManifestError(
+            f"{path} is not UTF-8 text ({error.reason}); save it as such."
+        ) from error
+    if not utterances:
+        raise ManifestError(f"{path} lists 0 utterances; give one a line after the header.")
+    return utterances
+
+
+def _read_rows(path: Path) -> list[Utterance]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
@@ -43,10 +55,7 @@ def read_manifest(path: Path) -> list[Utterance]:
                 f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
                 f"its first line must be {' '.join(COLUMNS)}, separated by tabs."
             )
-        utterances = [_utterance(row, path, number) for number, row in enumerate(rows, 2)]
-    if not utterances:
-        raise ManifestError(f"{path} lists 0 utterances; give one a line after the header.")
-    return utterances
+        return [_utterance(row, path, number) for number, row in enumerate(rows, 2)]
 
 
 def _utterance(row: dict[str, str], manifest: Path, number: int) -> Utterance:
