@@ -3,6 +3,7 @@
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import RivuletError
 from rivulet.events import Event, Final, Partial, Word
+from rivulet.listening import listen, listen_in_background
 from rivulet.recognizer import Recognizer, Stream
 
 __version__ = "0.1.0"
@@ -16,4 +17,6 @@ __all__ = [
     "RivuletError",
     "Stream",
     "Word",
+    "listen",
+    "listen_in_background",
 ]

@@ -94,7 +94,6 @@ class Listening:
         recognizer: Recognizer,
         source: Source,
         save: str | Path | None = None,
-        on_block: Callable[["Listening"], None] | None = None,
     ) -> None:
         """Listen to `source`.
 
@@ -102,7 +101,6 @@ class Listening:
             recognizer: what understands it.
             source: an open microphone, or anything that yields blocks.
             save: where to keep the session, a file or a folder.
-            on_block: called after every block, for meters.
 
         Raises:
             SessionError: `save` exists already or cannot be written.
@@ -110,9 +108,9 @@ class Listening:
         self.source = source
         self.level_db = -200.0  # peak of the latest block, dBFS
         self.lag_s = 0.0  # of the latest block
+        self.on_block: Callable[[Listening], None] | None = None  # called after each, for meters
         self._live = LiveStream(recognizer, source.format)
         self._tally = Tally()
-        self._on_block = on_block
         self._finished = False
         self._saver: SessionWriter | None = None
         if save is not None:
@@ -132,6 +130,11 @@ class Listening:
     def now_s(self) -> float:
         """Seconds of the session so far, lost sound included."""
         return self._live.now_s
+
+    @property
+    def dropped_s(self) -> float:
+        """Seconds of sound lost so far."""
+        return self._tally.dropped / self.source.format.sample_rate
 
     @property
     def summary(self) -> Summary:
@@ -175,8 +178,8 @@ class Listening:
         self._tally.count_words(events)
         if self._saver is not None:
             self._saver.write(block, events, self.lag_s)
-        if self._on_block is not None:
-            self._on_block(self)
+        if self.on_block is not None:
+            self.on_block(self)
         return events
 
     def _finish(self, reason: str) -> list[LiveEvent]:

@@ -1,0 +1,139 @@
+"""`rivulet listen`: words while they are spoken into a microphone. Ctrl-C ends it."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from rivulet import microphone
+from rivulet.commands.common import add_endpoint_flags, add_model_flags, load_recognizer
+from rivulet.console import LiveView, Transcript
+from rivulet.doctor import Finding
+from rivulet.errors import ConfigError
+from rivulet.listening import Listening
+from rivulet.live import LiveEvent
+from rivulet.writers import FORMATS
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("listen", help="a microphone to text, live", description=__doc__)
+    parser.add_argument(
+        "-l", "--list", action="store_true", help="list the input devices; * is the default"
+    )
+    add_device_flags(parser)
+    parser.add_argument(
+        "--save", type=Path, metavar="PATH", help="keep the session for `rivulet replay`"
+    )
+    parser.add_argument("-t", "--format", choices=FORMATS, help="of the transcript (txt)")
+    parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="write it here as well")
+    parser.add_argument(
+        "--queue",
+        type=float,
+        default=microphone.QUEUE_S,
+        metavar="S",
+        help="seconds of sound that may wait for the recognizer (%(default)s)",
+    )
+    add_model_flags(parser)
+    add_endpoint_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def add_device_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare which microphone is opened and how."""
+    parser.add_argument("-d", "--device", metavar="DEVICE", help="its index or part of its name")
+    parser.add_argument("-r", "--rate", type=int, metavar="HZ", help="(the device's own)")
+    parser.add_argument("-c", "--channels", type=int, metavar="N", help="mixed to one (at most 2)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Listen until Ctrl-C; return 0, or raise what ended it after everything is written."""
+    if args.list:
+        return list_devices()
+    if args.output is not None and not args.output.parent.is_dir():
+        raise ConfigError(f"the folder {args.output.parent} does not exist; make it first.")
+    recognizer = load_recognizer(args)
+    source = microphone.microphone(args.device, args.rate, args.channels, args.queue)
+    listening = Listening(recognizer, source, args.save)
+    try:
+        with stopped_by_signals(listening), ExitStack() as stack:
+            sinks = _sinks(args, source.format.device, listening, stack)
+            for event in listening:
+                for sink in sinks:
+                    sink(event)
+    finally:
+        source.close()
+        sys.stderr.write(f"rivulet: {listening.summary}\n")
+        if listening.saved_to is not None:
+            sys.stderr.write(f"rivulet: saved as {listening.saved_to}\n")
+    return 0
+
+
+def list_devices() -> int:
+    """Print every input device with its host, rates and channels."""
+    known = microphone.devices()
+    microphone.find_device(known)  # says what to do where there is none
+    for device in known:
+        rates = " ".join(map(str, microphone.accepted_rates(device)))
+        print(
+            f"{'*' if device.default else ' '} {device.index:2}  {device.name}  [{device.host}]  "
+            f"{device.channels} ch  {device.sample_rate} Hz (also {rates})"
+        )
+    return 0
+
+
+@contextmanager
+def stopped_by_signals(listening: Listening) -> Iterator[None]:
+    """Turn the first Ctrl-C, or a terminate signal, into a tidy end; a second one is not caught."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        listening.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _sinks(
+    args: argparse.Namespace,
+    device: str,
+    listening: Listening,
+    stack: ExitStack,
+) -> list[Callable[[LiveEvent], None]]:
+    """Return where events go: the screen or standard output, and the file of --output."""
+    format_name = args.format or "txt"
+    sinks: list[Callable[[LiveEvent], None]] = []
+
+    def transcript(out: Any, kind: str) -> None:
+        written = Transcript(kind, out, device)
+        stack.callback(lambda: written.close(listening.now_s))
+        sinks.append(written.write)
+
+    if args.output is not None:
+        transcript(stack.enter_context(args.output.open("w", encoding="utf-8")), format_name)
+    to_screen = args.output is not None or args.format in (None, "txt")
+    if sys.stdout.isatty() and to_screen:
+        view = stack.enter_context(LiveView(Console(), device))
+        listening.on_block = view.meters
+        sinks.append(view.show)
+    else:
+        transcript(sys.stdout, "txt" if args.output is not None else format_name)
+        sinks.append(_warn)
+    return sinks
+
+
+def _warn(event: LiveEvent) -> None:
+    """Print a warning where the transcript is not."""
+    if isinstance(event, Finding):
+        sys.stderr.write(f"rivulet: warning: {event.message}\n")
+        sys.stderr.flush()

@@ -1,0 +1,98 @@
+"""`rivulet replay talk.rvl`: run a saved session again and prove that every event is the same."""
+
+import argparse
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rivulet.checkpoint import DEFAULT_NAME
+from rivulet.console import Transcript
+from rivulet.errors import CheckpointError, SessionError
+from rivulet.recognizer import Recognizer
+from rivulet.session import ReplayReport, Session, export_wav, replay, this_machine
+from rivulet.writers import FORMATS
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("replay", help="run a saved session again", description=__doc__)
+    parser.add_argument("session", type=Path, metavar="PATH", help="made by listen --save")
+    parser.add_argument("-m", "--model", help="name or folder (the name in the session)")
+    parser.add_argument(
+        "--clock",
+        choices=("fast", "real"),
+        default="fast",
+        help="real: at the speed it happened (%(default)s)",
+    )
+    parser.add_argument("-t", "--format", choices=FORMATS, default="txt", help="(%(default)s)")
+    parser.add_argument("--wav", type=Path, metavar="PATH", help="only write its sound to a file")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay; return 0 if every event is identical.
+
+    Raises:
+        SessionError: an event differs, the file is damaged, or the model is another.
+    """
+    session = Session(args.session)
+    if args.wav is not None:
+        seconds = export_wav(session, args.wav)
+        sys.stderr.write(f"rivulet: {seconds:.1f} s of sound written to {args.wav}\n")
+        return 0
+    import torch
+
+    torch.set_num_threads(session.header.threads)
+    recognizer = _recognizer(args.model, session)
+    report = ReplayReport()
+    transcript = Transcript(args.format, sys.stdout, session.header.signal.device)
+    try:
+        for event in replay(session, recognizer, report, real_clock=args.clock == "real"):
+            transcript.write(event)
+    finally:
+        transcript.close(report.seconds)
+    sys.stderr.write(f"rivulet: {_ending(report)}\n")
+    if report.difference is not None:
+        raise SessionError(_difference(report, session))
+    sys.stderr.write(f"rivulet: all {report.events} events are identical\n")
+    return 0
+
+
+def _recognizer(wanted: str | None, session: Session) -> Recognizer:
+    """Load the model asked for, or look for the session's own by its digest, then its name."""
+    if wanted is None:
+        with contextlib.suppress(CheckpointError):
+            usual = Recognizer.load(DEFAULT_NAME)
+            if usual.checkpoint.digest == session.header.digest:
+                return usual
+    try:
+        return Recognizer.load(wanted or session.header.model)
+    except CheckpointError as error:
+        raise SessionError(
+            f"the model of {session.path}, {session.header.model!r} of sha256 "
+            f"{session.header.digest[:12]}…, is not here ({error}); give its folder with -m."
+        ) from error
+
+
+def _ending(report: ReplayReport) -> str:
+    if not report.complete:
+        return f"the session was killed; {report.seconds:.1f} s were recovered"
+    return f"{report.seconds:.1f} s replayed; the session ended so: {report.reason}"
+
+
+def _difference(report: ReplayReport, session: Session) -> str:
+    assert report.difference is not None
+    difference = report.difference
+    elsewhere = session.header.made_on != this_machine()
+    return (
+        f"the replay differs at {difference.at_s:.2f} s: recorded "
+        f"{json.dumps(difference.recorded)}, replayed {json.dumps(difference.replayed)}; "
+        + (
+            f"the session was made on {session.header.made_on} and this is {this_machine()}, "
+            "whose sums may differ in the last bit."
+            if elsewhere
+            else "rivulet has changed since, or this is a bug: please report it with the session."
+        )
+    )
