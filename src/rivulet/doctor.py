@@ -98,12 +98,10 @@ class Doctor:
     def _zero_run(self, block: Block) -> Finding | None:
         sounding = np.flatnonzero(block.samples.any(axis=1))
         before = self._zeros
-        if sounding.size:
-            self._zeros = len(block.samples) - 1 - int(sounding[-1])
-        else:
-            self._zeros += len(block.samples)
+        run = before + (int(sounding[0]) if sounding.size else len(block.samples))
+        self._zeros = len(block.samples) - 1 - int(sounding[-1]) if sounding.size else run
         limit = ZEROS_S * self._signal.sample_rate
-        if before <= limit < self._zeros:
+        if before <= limit < run:
             return self._tell(
                 "zeros",
                 f"the microphone has sent nothing but exact zeros for {ZEROS_S:.0f} s; unmute it, "

@@ -157,7 +157,9 @@ class BlockQueue:
             if self._dropping:
                 self._lost += len(samples)
                 return
-            self._blocks.append(Block(samples, arrived_s, self._lost, overflowed=self._overflowed))
+            self._blocks.append(
+                Block(samples, arrived_s, self._lost, 0, self._overflowed, device_s)
+            )
             self._held += len(samples)
             self._lost, self._overflowed = 0, False
             self._changed.notify()
@@ -273,8 +275,8 @@ class Microphone:
         rate = self._format.sample_rate
         if block.overflowed and self._device_end_s and block.device_s:
             missing_s = block.device_s - self._device_end_s - block.queue_lost / rate
-            waited_s = block.arrived_s - (self._latest_s or 0.0)  # no clock error exceeds this much
-            missing_s = min(missing_s, waited_s + QUEUE_S)
+            waited_s = block.arrived_s - (self._latest_s or 0.0)
+            missing_s = min(missing_s, waited_s + QUEUE_S)  # against a device clock that was set
             block = replace(block, overflow_lost=max(0, round(missing_s * rate)))
         self._latest_s = max(block.arrived_s, self._latest_s or 0.0)
         self._device_end_s = block.device_s and block.device_s + len(block.samples) / rate
