@@ -1,6 +1,7 @@
 """Pictures of `rivulet bench latency`, made from the document that its --json wrote."""
 
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rivulet.errors import ConfigError
@@ -38,7 +39,8 @@ def draw_cdf(document: Document) -> Any:
         late = sorted(word["first_ms"] for word in words)
         if late:
             share = [100 * (i + 1) / len(late) for i in range(len(late))]
-            axes.step(late, share, where="post", color=color, linewidth=2, label=_label(name, late))
+            label = f"{name} (median {median(late):.0f} ms)"
+            axes.step(late, share, where="post", color=color, linewidth=2, label=label)
     axes.axvline(0, color="0.6", linewidth=0.8)
     axes.set(
         xlim=CDF_LIMIT_MS,
@@ -74,7 +76,7 @@ def draw_waterfall(document: Document) -> Any:
         _patch(COLORS[0], "until settled"),
         _patch(COLORS[2], "final"),
     ]
-    axes.legend(handles=handles, loc="upper right", frameon=False, fontsize=8)
+    axes.legend(handles=handles, loc="lower left", frameon=False, fontsize=8)
     return figure
 
 
@@ -117,10 +119,6 @@ def _readable(words: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for word in words:
         clips.setdefault(word["clip"], []).append(word)
     return min(clips.values(), key=lambda rows: abs(len(rows) - BEST_WORDS), default=[])
-
-
-def _label(name: str, late: list[float]) -> str:
-    return f"{name} (median {late[len(late) // 2]:.0f} ms)"
 
 
 def _figure(height_in: float) -> tuple[Any, Any]:

@@ -116,7 +116,8 @@ def run_engine(config: EngineConfig, clips: Sequence[Clip], replaying: ReplayCon
     _warm_up(engine, clips[0].samples)
     runs = tuple(_run(engine, clips, chunk_ms, replaying) for chunk_ms in replaying.chunk_ms)
     added = max(0, _peak_bytes() - before)
-    return EngineRuns(config.name, engine.digest, engine.size_bytes, runs, added, load_s)
+    name = config.label or config.name
+    return EngineRuns(name, engine.digest, engine.size_bytes, runs, added, load_s)
 
 
 def replay(

@@ -15,6 +15,7 @@ from rivulet.ctm import SpokenWord, check_text, read_ctm
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import AlignmentError, ConfigError
 from rivulet.latency import ClipLatency, LatencyReport, summarize
+from rivulet.recognizer import BLOCK_MS
 from rivulet.training.manifest import Utterance
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ ROWS: tuple[Row, ...] = (
     ("final, ms", lambda c: _times(c.report.final)),
     (
         "of the first emission: chunk + block + lookahead + compute + model, ms",
-        lambda c: " + ".join(f"{part:.0f}" for part in c.report.parts_mean_ms.values()),
+        lambda c: _parts(c.report.parts_mean_ms),
     ),
     ("start of speech to first word, ms", lambda c: _times(c.report.first_partial)),
     ("end of speech to final, ms", lambda c: _times(c.report.end_of_speech)),
@@ -103,7 +104,8 @@ def add_parser(kinds: Any) -> None:
         "--engine",
         default="rivulet",
         metavar="NAME[=MODEL],NAME",
-        help="rivulet, pocketsphinx, vosk=DIR, sherpa-onnx=DIR, whisper=NAME (%(default)s)",
+        help="rivulet, rivulet@40 (block of 40 ms), pocketsphinx, vosk=DIR, sherpa-onnx=DIR, "
+        "whisper=NAME (%(default)s)",
     )
     parser.add_argument(
         "--tail",
@@ -186,15 +188,26 @@ def _engines(args: argparse.Namespace) -> "list[EngineConfig]":
     endpoint = EndpointConfig(args.rule1_silence, args.rule2_silence, args.rule3_length)
     configs = []
     for item in args.engine.split(","):
-        name, _, model = item.strip().partition("=")
+        label, _, model = item.strip().partition("=")
+        name, _, block = label.partition("@")
         chosen = model or (args.model if name == "rivulet" else "")
-        configs.append(EngineConfig(name, chosen, args.threads, args.block_ms, endpoint))
-    names = [config.name for config in configs]
+        block_ms = _block(block, label) if block else args.block_ms
+        configs.append(EngineConfig(name, chosen, args.threads, block_ms, endpoint, label))
+    names = [config.label for config in configs]
     if len(set(names)) < len(names):
         raise ConfigError(f"{len(names)} engines are named and one of them twice; name each once.")
     for config in configs:
         check_engine(config)
     return configs
+
+
+def _block(text: str, label: str) -> int:
+    """Return the block of `rivulet@40`."""
+    if not label.startswith("rivulet@") or not text.isdigit() or int(text) not in BLOCK_MS:
+        raise ConfigError(
+            f"{label} is no engine; only rivulet has blocks, and @ names one of {BLOCK_MS} ms."
+        )
+    return int(text)
 
 
 def _clips(args: argparse.Namespace) -> "tuple[list[Clip], dict[str, Any]]":
@@ -326,6 +339,14 @@ def _print_markdown(cells: list[list[str]]) -> None:
         print(f"| {' | '.join(padded)} |")
         if index == 0:
             print(f"|{'|'.join('-' * (width + 2) for width in widths)}|")
+
+
+def _parts(parts: dict[str, float]) -> str:
+    """Write the parts as a sum; an engine that tells nothing about itself has two."""
+    shown = list(parts.values())
+    if not any(shown[:3]):
+        return f"{shown[3]:.0f} compute + {shown[4]:.0f} the rest"
+    return " + ".join(f"{part:.0f}" for part in shown).replace("+ -", "- ")
 
 
 def _times(times: Any) -> str:

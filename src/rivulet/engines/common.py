@@ -18,6 +18,7 @@ class EngineConfig:
     """Which engine runs and how.
 
     model: a name or folder as the engine wants it; empty for its own.
+    label: what the report calls it, if not by its name.
     block_ms, endpoint: of rivulet alone.
     """
 
@@ -26,6 +27,7 @@ class EngineConfig:
     threads: int = 1
     block_ms: int = 160
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)
+    label: str = ""
 
 
 @dataclass(frozen=True)

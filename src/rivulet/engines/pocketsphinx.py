@@ -57,7 +57,7 @@ class PocketSphinxSession:
 
     def finish(self) -> list[Heard]:
         """Decode what is left."""
-        speech = self._endpointer.end_stream(self._held)
+        speech = self._endpointer.end_stream(self._held) if self._held else None
         return self._decode(speech, False) + (self._end() if self._open else [])
 
     def _decode(self, speech: bytes | None, in_speech: bool) -> list[Heard]:
