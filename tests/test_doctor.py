@@ -1,4 +1,4 @@
-"""Each check speaks when something is wrong, once, with the remedy, and is silent for good sound."""
+"""Each check speaks when something is wrong, once, with the remedy; good sound is left alone."""
 
 import numpy as np
 import pytest

@@ -4,18 +4,17 @@ import subprocess
 import sys
 import threading
 import types
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from microphone_helpers import CLIPS, NullSink, sound_server
 
 from rivulet import microphone
 from rivulet.errors import ConfigError, DeviceError
 from rivulet.microphone import BlockQueue, Device, Microphone, find_device
-from microphone_helpers import CLIPS, NullSink, sound_server
 
 
 def block_of(first: int, count: int) -> np.ndarray:
@@ -113,7 +112,7 @@ def test_one_device_under_several_hosts_is_no_ambiguity():
 
 
 def test_no_device_is_said_with_the_remedy():
-    with pytest.raises(DeviceError, match="no input device .* plug in"):
+    with pytest.raises(DeviceError, match=r"no input device .* plug in"):
         find_device([])
 
 
@@ -124,7 +123,7 @@ def test_a_missing_portaudio_library_is_said_with_the_remedy(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
-    with pytest.raises(DeviceError, match="PortAudio library is missing .*apt install"):
+    with pytest.raises(DeviceError, match=r"PortAudio library is missing .*apt install"):
         microphone.devices()
 
 
@@ -229,7 +228,7 @@ def test_a_device_that_ends_by_itself_has_vanished_but_its_blocks_come_first(
     stream.stop()
     blocks = iter(source)
     assert len(next(blocks).samples) == 20
-    with pytest.raises(DeviceError, match="'USB Microphone' vanished .* plug it in"):
+    with pytest.raises(DeviceError, match=r"'USB Microphone' vanished .* plug it in"):
         next(blocks)
     source.close()
     assert stream.closed
@@ -267,7 +266,7 @@ def server() -> str:
 
 
 @pytest.fixture
-def clip(tmp_path: Path) -> Iterator[tuple[Path, np.ndarray]]:
+def clip(tmp_path: Path) -> tuple[Path, np.ndarray]:
     """A clip as a WAV at 48 kHz, and its samples."""
     import wave
 
@@ -282,7 +281,7 @@ def clip(tmp_path: Path) -> Iterator[tuple[Path, np.ndarray]]:
         out.setsampwidth(2)
         out.setframerate(48_000)
         out.writeframes((np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes())
-    yield path, sound
+    return path, sound
 
 
 def test_the_list_marks_a_default_and_says_hosts_and_rates(server: str):

@@ -59,7 +59,7 @@ class LiveView:
         else:
             if isinstance(event, Final):
                 self._open = None
-            self._live.console.print(line_of(event), soft_wrap=True)
+            self._live.console.print(line_of(event))
         self._refresh()
 
     def meters(self, listening: Listening) -> None:
@@ -84,7 +84,8 @@ def open_line(partial: Partial, room: int) -> Text:
     dropped = 0
     while len(" ".join(words[dropped:])) > room and dropped < len(words) - 1:
         dropped += 1
-    line = Text("… " if dropped else "")
+    margin = " " * len(clock(partial.at))  # where the start time will stand: words stay in place
+    line = Text(margin + ("… " if dropped else "  "))
     for index, word in enumerate(words[dropped:], dropped):
         if index > dropped:
             line.append(" ")
