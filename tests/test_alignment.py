@@ -1,5 +1,6 @@
 """Word times: CTM files, the aligner against exact times, and a model's delay."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,6 +135,33 @@ def test_spoken_words_tile_their_clip_in_order(spoken: SpokenClip) -> None:
 def test_an_unknown_voice_is_refused_with_the_names() -> None:
     with pytest.raises(EngineError, match="flite:slt"):
         speak("HELLO", "nobody")
+
+
+def test_a_missing_synthesizer_or_aligner_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
+    with pytest.raises(EngineError, match="apt install flite"):
+        speak("HELLO", "flite:slt")
+    with pytest.raises(EngineError, match="apt install espeak-ng"):
+        speak("HELLO", "espeak:en-us")
+    monkeypatch.setitem(sys.modules, "pocketsphinx", None)
+    with pytest.raises(EngineError, match=r"pip install rivulet\[bench\]"):
+        Aligner()
+
+
+def test_espeak_times_lie_where_the_sound_is() -> None:
+    try:
+        clip = speak("IT'S A DOG'S LIFE SAID THE OLD MAN", "espeak:en-us")
+    except EngineError as error:
+        pytest.skip(str(error))
+    ends = [word.end for word in clip.words]
+    assert ends == sorted(ends)
+    assert clip.words[2].text == "DOG'S"
+    last = clip.words[-1]
+    sounding = np.abs(clip.samples[int(last.start * 16e3) : int(last.end * 16e3)])
+    assert sounding.max() > 0.05
+    assert np.abs(clip.samples[int((last.end + 0.1) * 16e3) :]).max(initial=0.0) < 0.05
 
 
 def test_deviation_of_known_differences() -> None:

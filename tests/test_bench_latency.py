@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from rivulet.engines import EngineConfig, Heard
 from rivulet.engines.rivulet import RivuletSession
 from rivulet.errors import ConfigError
 from rivulet.events import Final, Partial
+from rivulet.plots import draw_cdf
 from rivulet.recognizer import Recognizer
 from rivulet.replay import Clip, ReplayConfig, replay, run_engine, with_tail
 
@@ -265,7 +267,7 @@ def test_bad_input_is_one_sentence_and_exit_status_1(
 def test_an_engine_that_is_not_installed_stops_the_run_before_it_begins(
     bench: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "vosk", None)
+    monkeypatch.setitem(sys.modules, "vosk", None)
     assert main([*bench, "--engine", "rivulet,vosk=/tmp"]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -298,6 +300,12 @@ def test_plot_refuses_what_is_no_document(
         assert main(["bench", "plot", str(tmp_path / "x.json"), "-o", str(tmp_path / "p.png")]) == 1
         assert "is no document of" in capsys.readouterr().err
     assert main(["bench", "plot", str(tmp_path / "none"), "-o", str(tmp_path / "p.png")]) == 1
+
+
+def test_pictures_without_matplotlib_say_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ConfigError, match=r"pip install rivulet\[bench\]"):
+        draw_cdf({"engines": {}, "word_columns": []})
 
 
 def test_many_streams_are_counted_together(

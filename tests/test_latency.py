@@ -236,14 +236,16 @@ def test_parts_always_sum_to_the_whole(seen: list[Observation], ahead_us: int) -
         assert word.first_us + round(word.said.end * 1e6) in emissions
         assert word.first_us <= word.settled_us <= word.final_us
         assert min(word.parts.chunk_us, word.parts.block_us, word.parts.compute_us) >= 0
+        assert word.first_us > (word.said.start - word.said.end) * 1e6
     assert clip.said == len(SAID)
 
 
 @given(sessions())
 def test_every_said_and_heard_word_is_counted_once(seen: list[Observation]) -> None:
     clip = measure(*seen)
-    assert len(clip.words) + clip.wrong + clip.missed == len(SAID)
-    assert len(clip.words) + clip.wrong + clip.inserted == clip.heard
+    right = len(clip.words) + clip.early
+    assert right + clip.wrong + clip.missed == len(SAID)
+    assert right + clip.wrong + clip.inserted == clip.heard
 
 
 @given(st.lists(st.sampled_from("ABC"), max_size=7), st.lists(st.sampled_from("ABC"), max_size=7))
@@ -258,6 +260,14 @@ def test_matching_costs_what_the_edit_distance_says(said: list[str], heard: list
     assert len(match.wrong) + len(match.missed) + len(match.inserted) == costs[-1, -1]
     assert all(said[i] == heard[j] for i, j in match.equal)
     assert all(said[i] != heard[j] for i, j in match.wrong)
+
+
+def test_a_word_shown_before_it_was_said_is_chance_and_has_no_latency() -> None:
+    clip = measure(partial("MAN", 400), partial("THE OLD MAN", 600), final("THE OLD MAN", 900))
+    assert firsts(clip) == {"THE": 400, "OLD": 100}  # MAN begins at 500 and stood there at 400
+    assert (clip.early, clip.said) == (1, 3)
+    report = summarize([clip])
+    assert (report.right, report.early, report.first.count, report.wer) == (3, 1, 2, 0.0)
 
 
 def test_a_summary_adds_clips_up() -> None:

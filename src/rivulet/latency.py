@@ -138,6 +138,8 @@ class ClipLatency:
     """All measurements of one clip; times in microseconds.
 
     words: the words heard right.
+    early: words that count as right but were shown before anyone began to say them, so the same
+        spelling is chance and the time means nothing; not in `words`.
     wrong, missed: said words heard as another, or not at all.
     inserted: heard words that nobody said.
     heard: words of the transcript.
@@ -149,6 +151,7 @@ class ClipLatency:
 
     clip: str
     words: tuple[WordLatency, ...]
+    early: int
     wrong: int
     missed: int
     inserted: int
@@ -162,7 +165,7 @@ class ClipLatency:
     @property
     def said(self) -> int:
         """Words of the reference."""
-        return len(self.words) + self.wrong + self.missed
+        return len(self.words) + self.early + self.wrong + self.missed
 
 
 @dataclass(frozen=True)
@@ -203,10 +206,13 @@ def measure_clip(
     sources = [_sources(before, after) for before, after in pairwise(visible)]
     heard = [w for o in observations if isinstance(o.event, Final) for w in o.event.text.split()]
     match = match_words([word.text for word in said], heard)
+    right = [_word(said[i], j, screens, sources, lookahead_us) for i, j in match.equal]
+    words = tuple(word for word in right if word.first_us > _us(word.said.start - word.said.end))
     shown = next((s.seen.emitted_us for s in screens if s.words), None)
     return ClipLatency(
         clip=clip,
-        words=tuple(_word(said[i], j, screens, sources, lookahead_us) for i, j in match.equal),
+        words=words,
+        early=len(right) - len(words),
         wrong=len(match.wrong),
         missed=len(match.missed),
         inserted=len(match.inserted),
@@ -364,6 +370,7 @@ class LatencyReport:
     """All clips of one engine at one chunk size; times in milliseconds.
 
     wer: word errors per reference word, 0 to 1 and above.
+    early: those of the right words that were shown before they were said: chance, not in any time.
     histogram: words by first emission, (lower edge in ms, count), bins of 100 ms.
     parts_mean_ms: mean of each part of the first emission; their sum is `first.mean_ms`.
     revised_per_s: per second of sound; `revised_per_word` per word of the transcripts.
@@ -374,6 +381,7 @@ class LatencyReport:
     seconds: float
     said: int
     right: int
+    early: int
     wrong: int
     missed: int
     inserted: int
@@ -406,7 +414,8 @@ def summarize(clips: Sequence[ClipLatency]) -> LatencyReport:
         clips=len(clips),
         seconds=round(seconds, 3),
         said=said,
-        right=len(words),
+        right=len(words) + sum(c.early for c in clips),
+        early=sum(c.early for c in clips),
         wrong=sum(c.wrong for c in clips),
         missed=sum(c.missed for c in clips),
         inserted=sum(c.inserted for c in clips),

@@ -96,6 +96,7 @@ def draw_wer(document: Document) -> Any:
         ylabel="word error rate, %",
         title="Accuracy against latency",
     )
+    axes.margins(0.12)
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
     axes.legend(loc="best", frameon=False)

@@ -57,6 +57,7 @@ ROWS: tuple[Row, ...] = (
         "right / wrong / missed / inserted",
         lambda c: f"{c.report.right} / {c.report.wrong} / {c.report.missed} / {c.report.inserted}",
     ),
+    ("of the right words by chance, left out below", lambda c: str(c.report.early)),
     ("first emission, ms: mean, p50 / p90 / p99", lambda c: _times(c.report.first)),
     ("settled, ms", lambda c: _times(c.report.settled)),
     ("final, ms", lambda c: _times(c.report.final)),
