@@ -1,5 +1,6 @@
 """Latency metrics on hand-made events whose delays are known."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -288,3 +289,23 @@ def test_percentiles_interpolate() -> None:
 def test_early_words_have_bins_below_zero() -> None:
     clip = measure(partial("THE", 190), final("THE OLD MAN", 901))
     assert summarize([clip]).histogram == ((-100, 1), (0, 1), (400, 1))
+
+
+def test_an_hour_of_speech_is_measured_in_seconds_and_little_memory() -> None:
+    said: list[SpokenWord] = []
+    seen: list[Observation] = []
+    for segment in range(600):
+        start = 6000 * segment
+        names = [f"W{segment}X{place}" for place in range(10)]
+        for place, name in enumerate(names):
+            end = start + 500 * (place + 1)
+            said.append(SpokenWord(name, (end - 500) / 1000, end / 1000))
+            seen.append(partial(" ".join(names[: place + 1]), end + 200, place, segment))
+        seen.append(final(" ".join(names), start + 5900, segment))
+    began = time.process_time()
+    clip = measure(*seen, said=tuple(said))
+    assert time.process_time() - began < 20
+    assert {word.first_us for word in clip.words} == {200 * MS}
+    assert {word.settled_us for word in clip.words} == {700 * MS, 900 * MS}
+    assert set(clip.finals_us) == {900 * MS}
+    assert clip.stability.revised == 0

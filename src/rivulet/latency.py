@@ -1,5 +1,6 @@
 """How late every word was, and why: pure functions over events and the words truly said."""
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -170,14 +171,42 @@ class ClipLatency:
 
 @dataclass(frozen=True)
 class _Screen:
-    """What the user sees after one observation: all segments in a row."""
+    """What the user sees after one observation; places are counted from the first word ever shown.
 
+    Only the event's own words are kept: those of finished segments stand before `offset` and never
+    change.
+    """
+
+    offset: int
     words: tuple[str, ...]
     needed_us: tuple[int, ...]
     settled: int
     final: int
     seen: Observation
     last: bool  # nothing else came out at the same instant
+
+
+@dataclass(frozen=True)
+class _History:
+    """All screens of a clip.
+
+    visible: indices of the last screen of each instant; what was replaced at once nobody saw.
+    sources: from each visible screen to the next, for every word that stayed: place after → before.
+    heard: the words of the transcript.
+    """
+
+    screens: list[_Screen]
+    visible: list[int]
+    sources: list[dict[int, int]]
+    heard: list[str]
+
+    def text(self, index: int, place: int) -> str | None:
+        """Return the word that stood at `place` of a screen, or None if there was none."""
+        screen = self.screens[index]
+        if place < screen.offset:
+            return self.heard[place]
+        inside = place - screen.offset
+        return screen.words[inside] if inside < len(screen.words) else None
 
 
 def measure_clip(
@@ -201,14 +230,11 @@ def measure_clip(
     """
     if not said:
         raise AlignmentError(f"the clip {clip} has 0 words, so no word of it can be late.")
-    screens = _screens(observations)
-    visible = [screen.words for screen in screens if screen.last]
-    sources = [_sources(before, after) for before, after in pairwise(visible)]
-    heard = [w for o in observations if isinstance(o.event, Final) for w in o.event.text.split()]
-    match = match_words([word.text for word in said], heard)
-    right = [_word(said[i], j, screens, sources, lookahead_us) for i, j in match.equal]
+    history = _history(observations)
+    match = match_words([word.text for word in said], history.heard)
+    right = [_word(said[i], j, history, lookahead_us) for i, j in match.equal]
     words = tuple(word for word in right if word.first_us > _us(word.said.start - word.said.end))
-    shown = next((s.seen.emitted_us for s in screens if s.words), None)
+    shown = next((s.seen.emitted_us for s in history.screens if s.words), None)
     return ClipLatency(
         clip=clip,
         words=words,
@@ -216,67 +242,41 @@ def measure_clip(
         wrong=len(match.wrong),
         missed=len(match.missed),
         inserted=len(match.inserted),
-        heard=len(heard),
+        heard=len(history.heard),
         first_partial_us=None if shown is None else shown - _us(said[0].start),
         finals_us=_finals(said, observations, match),
         flushed=sum(o.flushed for o in observations if isinstance(o.event, Final)),
-        stability=_stability(screens, visible, sources),
+        stability=_stability(history),
         seconds=seconds,
     )
 
 
 def _screens(observations: Sequence[Observation]) -> list[_Screen]:
-    """Join finished segments and the open one after every observation."""
     screens: list[_Screen] = []
-    done: tuple[str, ...] = ()
-    done_needed: tuple[int, ...] = ()
+    done = 0
     for index, seen in enumerate(observations):
         words = tuple(seen.event.text.split())
         needed = seen.needed_us or (seen.heard_us,) * len(words)
         following = observations[index + 1] if index + 1 < len(observations) else None
         last = following is None or following.emitted_us != seen.emitted_us
-        shown, shown_needed = done + words, done_needed + needed
-        if isinstance(seen.event, Final):
-            done, done_needed = shown, shown_needed
-            settled = len(done)
-        else:
-            settled = len(done) + seen.event.stable
-        screens.append(_Screen(shown, shown_needed, settled, len(done), seen, last))
+        finished = len(words) if isinstance(seen.event, Final) else 0
+        settled = finished if isinstance(seen.event, Final) else seen.event.stable
+        final = done + finished
+        screens.append(_Screen(done, words, needed, done + settled, final, seen, last))
+        done = final
     return screens
 
 
-def _word(
-    said: SpokenWord, place: int, screens: list[_Screen], sources: list[dict[int, int]], ahead: int
-) -> WordLatency:
-    """Follow the word at `place` of the transcript back, screen by screen, to where it began."""
-    seen = [index for index, screen in enumerate(screens) if screen.last]
-    places = {seen[-1]: place}
-    for index, source in zip(reversed(seen[:-1]), reversed(sources), strict=True):
-        if place not in source:
-            break
-        place = source[place]
-        places[index] = place
-    first = min(places)
-    settled = next(i for i in sorted(places) if screens[i].settled > places[i])
-    final = next(i for i in sorted(places) if screens[i].final > places[i])
-    end = _us(said.end)
-    while (
-        first and not screens[first - 1].last and _reads_alike(screens, first, places[min(places)])
-    ):
-        first -= 1  # of all that came out at that instant the first: it tells when it was known
-    parts = _parts(screens[first], places[min(places)], end, ahead)
-    return WordLatency(
-        said,
-        parts.total_us,
-        screens[settled].seen.emitted_us - end,
-        screens[final].seen.emitted_us - end,
-        parts,
-    )
-
-
-def _reads_alike(screens: list[_Screen], index: int, place: int) -> bool:
-    here, before = screens[index].words, screens[index - 1].words
-    return here[place : place + 1] == before[place : place + 1]
+def _history(observations: Sequence[Observation]) -> _History:
+    screens = _screens(observations)
+    visible = [index for index, screen in enumerate(screens) if screen.last]
+    heard = [w for o in observations if isinstance(o.event, Final) for w in o.event.text.split()]
+    sources = []
+    for before, after in pairwise([screens[index] for index in visible]):
+        now = (*heard[before.offset : after.offset], *after.words)
+        stayed = _sources(before.words, now)
+        sources.append({before.offset + j: before.offset + i for j, i in stayed.items()})
+    return _History(screens, visible, sources, heard)
 
 
 def _sources(before: tuple[str, ...], after: tuple[str, ...]) -> dict[int, int]:
@@ -285,17 +285,38 @@ def _sources(before: tuple[str, ...], after: tuple[str, ...]) -> dict[int, int]:
     The common beginning first, the rest by edit distance: a word that only moved stays the same
     word.
     """
-    same = sum(
-        1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False))
-    )
+    pairs = zip(before, after, strict=False)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     rest = match_words(before[same:], after[same:]).equal
     return {i: i for i in range(same)} | {same + j: same + i for i, j in rest}
+
+
+def _word(said: SpokenWord, place: int, history: _History, ahead_us: int) -> WordLatency:
+    """Follow the word at `place` of the transcript back, from its final to where it began."""
+    screens, visible = history.screens, history.visible
+    at = bisect_right(visible, place, key=lambda index: screens[index].final)
+    final = screens[visible[at]].seen
+    states = [(visible[at], place)]  # screens on which it stands, latest first, and where
+    while at and place in history.sources[at - 1]:
+        at -= 1
+        place = history.sources[at][place]
+        states.append((visible[at], place))
+    settled = next(screens[i].seen for i, j in reversed(states) if screens[i].settled > j)
+    first, place = states[-1]
+    text = history.text(first, place)
+    while first and not screens[first - 1].last and history.text(first - 1, place) == text:
+        first -= 1  # of all that came out at that instant the first: it tells when it was known
+    end = _us(said.end)
+    parts = _parts(screens[first], place, end, ahead_us)
+    return WordLatency(
+        said, parts.total_us, settled.emitted_us - end, final.emitted_us - end, parts
+    )
 
 
 def _parts(screen: _Screen, place: int, end_us: int, lookahead_us: int) -> Parts:
     """Cut the way from `end_us` to the emission at known points: needed ≤ heard ≤ delivered."""
     seen = screen.seen
-    needed = min(screen.needed_us[place], seen.heard_us)
+    needed = min(screen.needed_us[place - screen.offset], seen.heard_us)
     return Parts(
         chunk_us=seen.delivered_us - seen.heard_us,
         block_us=seen.heard_us - needed,
@@ -321,24 +342,24 @@ def _finals(
     return tuple(late)
 
 
-def _stability(
-    screens: list[_Screen], visible: list[tuple[str, ...]], sources: list[dict[int, int]]
-) -> Stability:
+def _stability(history: _History) -> Stability:
     revised: list[int] = []
     grown = 0
-    for before, after, source in zip(visible, visible[1:], sources, strict=False):
-        lost = set(range(len(before))) - set(source.values())
-        last = len(before) - 1
-        if last in lost and last < len(after) and after[last].startswith(before[last]):
-            lost.remove(last)
+    for index, (before, after) in enumerate(pairwise(history.visible)):
+        screen = history.screens[before]
+        end = screen.offset + len(screen.words)
+        lost = set(range(screen.offset, end)) - set(history.sources[index].values())
+        if end - 1 in lost and (history.text(after, end - 1) or "").startswith(screen.words[-1]):
+            lost.remove(end - 1)
             grown += 1
         revised.append(len(lost))
     broken = sum(
-        before.words[place : place + 1] != after.words[place : place + 1]
-        for before, after in pairwise(screens)
-        for place in range(before.settled)
+        history.text(index, place) != history.text(index + 1, place)
+        for index, screen in enumerate(history.screens[:-1])
+        for place in range(screen.offset, screen.settled)
     )
-    return Stability(len(visible), sum(revised), grown, max(revised, default=0), broken)
+    updates = len(history.visible)
+    return Stability(updates, sum(revised), grown, max(revised, default=0), broken)
 
 
 def _us(seconds: float) -> int:
