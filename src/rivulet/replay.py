@@ -22,7 +22,8 @@ from rivulet.errors import ConfigError
 from rivulet.latency import MICROSECONDS, ClipLatency, Observation, measure_clip
 
 MEMORY_UNIT = 1024 if sys.platform != "darwin" else 1  # bytes per unit of ru_maxrss
-WARM_UP_S = 2.0  # sound heard before anything is measured: first calls allocate and choose kernels
+WARM_UP_S = 2.0  # sound heard before anything is measured: first calls allocate and choose kernels,
+# and PocketSphinx scores its first utterance after loading a little differently from the same later
 TONE_FRAME = 400  # samples over which the level of a clip's background is taken: 25 ms
 QUIET = 2  # percentile of those levels that counts as background: even short pauses reach it
 
