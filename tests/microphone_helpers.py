@@ -177,6 +177,20 @@ class NullSink:
             _pactl("unload-module", self._module)
 
 
+def unload_every_sink() -> None:
+    """Leave no source at all: PulseAudio moves a stream to another source if there is one."""
+    for line in _pactl("list", "short", "modules").splitlines():
+        number, name = line.split("\t")[:2]
+        if name == "module-null-sink":
+            _pactl("unload-module", number)
+
+
+def restore_sink() -> None:
+    """Load the sink that tests/start_pulseaudio.sh promises."""
+    _pactl("load-module", "module-null-sink", "sink_name=mic")
+    _pactl("set-default-source", "mic.monitor")
+
+
 def _pactl(*arguments: str) -> str:
     done = subprocess.run(["pactl", *arguments], capture_output=True, text=True, timeout=10)
     assert done.returncode == 0, done.stderr

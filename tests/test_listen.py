@@ -22,9 +22,11 @@ from microphone_helpers import (
     SimulatedMicrophone,
     babble,
     looped,
+    restore_sink,
     save_tiny_model,
     sound_server,
     speech,
+    unload_every_sink,
 )
 
 import rivulet
@@ -467,9 +469,11 @@ def test_a_device_that_is_unloaded_ends_the_real_program_with_1(
     try:
         program.wait_for(lambda: saved.exists() and saved.stat().st_size > 20_000 / 8)
         sink.play(clip)
+        unload_every_sink()
+        code, err = program.end()
     finally:
-        sink.unload()
-    code, err = program.end()
+        program.process.kill()
+        restore_sink()
     assert code == 1
     assert "the microphone 'pulse' vanished" in err.splitlines()[-1]
     report = ReplayReport()
@@ -494,6 +498,7 @@ def test_a_killed_program_leaves_a_session_that_replays_bit_for_bit(
         program.process.kill()
         code, _ = program.end()
     finally:
+        program.process.kill()
         sink.unload()
     assert code == -signal.SIGKILL
     report = ReplayReport()
