@@ -9,19 +9,31 @@ ORDER = [
     "errors",
     "events",
     "audio",
+    "ctm",
     "microphone",
+    "doctor",
     "features",
     "tokenizer",
     "model",
-    "lm",
     "decoder",
     "endpoint",
     "checkpoint",
     "recognizer",
     "writers",
+    "live",
+    "session",
+    "listening",
+    "console",
     "metrics",
+    "latency",
+    "pronunciation",
+    "synthesis",
+    "alignment",
+    "plots",
     "benchmark",
     "training",
+    "engines",
+    "replay",
     "commands",
     "__main__",
 ]
@@ -72,6 +84,11 @@ def test_training_imports_only_from_its_left(name):
     for other in imported(SOURCE / "training" / f"{name}.py", "rivulet.training"):
         if other in TRAINING_ORDER:
             assert TRAINING_ORDER.index(other) < TRAINING_ORDER.index(name), f"imports {other}"
+
+
+def test_every_module_has_its_place():
+    there = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert there - {"__init__", "__pycache__", "checkpoints"} == set(ORDER)
 
 
 def test_every_training_module_has_its_place():

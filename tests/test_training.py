@@ -139,8 +139,8 @@ def test_only_heads_at_the_top_ship(tmp_path, data):
     train(dataclasses.replace(TINY, max_steps=1), data, tmp_path / "run")
     with pytest.raises(ConfigError, match="reads layer 1"):
         export(tmp_path / "run", "phones", tmp_path / "model", "x")
-    with pytest.raises(ConfigError, match="no head 'bpe'"):
-        export(tmp_path / "run", "bpe", tmp_path / "model", "x")
+    with pytest.raises(ConfigError, match="no head 'bpe-9'"):
+        export(tmp_path / "run", "bpe-9", tmp_path / "model", "x")
     with pytest.raises(ConfigError, match="no finished epoch"):
         export(tmp_path / "nothing", "bpe", tmp_path / "model", "x")
 

@@ -26,7 +26,7 @@ def add_parser(commands: Any) -> None:
         "export", help="make a checkpoint from a training run", description=__doc__
     )
     export.add_argument("training", type=Path, metavar="DIR", help="what `train --output` named")
-    export.add_argument("--head", default="characters", help="characters or bpe (%(default)s)")
+    export.add_argument("--head", default="characters", help="characters, or for example bpe-256")
     export.add_argument("--name", default="default")
     export.add_argument(
         "--full-precision", action="store_true", help="32 bits a weight instead of 16"

@@ -44,9 +44,8 @@ class Recipe:
     weight_decay: float = 0.01
     clip_norm: float = 2.0
     average_decay: float = 0.998
-    bpe_units: int = 256
     head_weights: dict[str, float] = field(
-        default_factory=lambda: {"characters": 1.0, "bpe": 1.0, "phones": 0.5}
+        default_factory=lambda: {"characters": 0.3, "bpe-256": 0.7, "phones": 0.5, "bpe-1000": 1.0}
     )
     head_layers: dict[str, int] = field(default_factory=lambda: {"phones": 2})
     plain_epochs: int = 0
@@ -66,7 +65,7 @@ class Recipe:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be more than 0.")
         if not self.head_weights:
-            raise ConfigError("head_weights names 0 heads; name characters, bpe or phones.")
+            raise ConfigError("head_weights names 0 heads; name characters, bpe-256 or phones.")
 
 
 def read_recipe(path: Path, **overrides: Any) -> Recipe:

@@ -239,15 +239,18 @@ def _heads(recipe: Recipe, data: DataConfig, corpus: Corpus, folder: Path) -> li
     for name in recipe.head_weights:
         if name == "characters":
             heads.append(targets.characters())
-        elif name == "bpe":
+        elif name.removeprefix("bpe-").isdigit():
             texts = (u.text for u in corpus.utterances)
-            heads.append(targets.bpe(texts, recipe.bpe_units, folder / "bpe.model"))
+            size = int(name.removeprefix("bpe-"))
+            heads.append(targets.bpe(texts, size, folder / f"{name}.model"))
         elif name == "phones":
             if data.dictionary is None:
                 raise ConfigError("a phone head needs a pronouncing dictionary; give --dictionary.")
             heads.append(targets.phones(Path(data.dictionary)))
         else:
-            raise ConfigError(f"a head {name!r} is unknown; use characters, bpe or phones.")
+            raise ConfigError(
+                f"a head {name!r} is unknown; use characters, phones, or for example bpe-256."
+            )
     if len(heads[0].tokenizer) != recipe.model.tokens:
         raise ConfigError(
             f"the first head has {len(heads[0].tokenizer)} tokens and the model "

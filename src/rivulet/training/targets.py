@@ -65,7 +65,9 @@ def bpe(texts: Iterable[str], size: int, model: Path) -> Target:
         model.write_bytes(buffer.getvalue())
     pieces = sentencepiece.SentencePieceProcessor(model_proto=model.read_bytes())
     tokens = [pieces.id_to_piece(index) for index in range(1, pieces.get_piece_size())]
-    return Target("bpe", Tokenizer((BLANK, *tokens)), lambda text: list(pieces.encode(text)))
+    return Target(
+        f"bpe-{size}", Tokenizer((BLANK, *tokens)), lambda text: list(pieces.encode(text))
+    )
 
 
 def phones(dictionary: Path) -> Target:
