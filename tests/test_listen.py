@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -138,6 +139,21 @@ def test_a_device_that_vanishes_loses_nothing_that_was_heard(tiny: Recognizer, t
     assert report.identical
     assert report.complete
     assert "vanished" in report.reason
+
+
+@pytest.mark.parametrize("name", ["listen.py", "callback.py"])
+def test_the_examples_run(
+    name: str,
+    tiny: Recognizer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setattr(listening, "microphone", lambda *_: simulated(15.0))
+    monkeypatch.setattr(Recognizer, "load", lambda *_: tiny)
+    runpy.run_path(str(ROOT / "examples" / name))
+    out = capsys.readouterr().out
+    for final in finals(list(Listening(tiny, simulated(15.0)))):
+        assert final.text in out
 
 
 # lag, drops, memory

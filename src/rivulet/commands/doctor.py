@@ -5,7 +5,7 @@ from typing import Any
 
 from rivulet import microphone
 from rivulet.commands.listen import add_device_flags
-from rivulet.doctor import CHECKS, Doctor, Finding, Levels
+from rivulet.doctor import CHECKS, QUIET_S, Doctor, Finding, Levels
 from rivulet.errors import ConfigError, DeviceError
 
 SECONDS_RANGE = (3.0, 3600.0)  # a finding needs up to 3 windows of 1 s
@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     for check in CHECKS:
         if check in failed:
             print(f"FAIL  {check}: {failed[check].message}")
+        elif check == "quiet" and (args.seconds < QUIET_S or "zeros" in failed):
+            print(f"-     {check}: not judged; it takes {QUIET_S:.0f} s of sound")
         else:
             print(f"ok    {check}: {CHECKED[check]}")
     print(f"      loudest second: peak {loudest.peak_db:.0f} dBFS, rms {loudest.rms_db:.0f} dBFS")

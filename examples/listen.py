@@ -1,0 +1,13 @@
+"""Print what is said into the default microphone, segment by segment. Ctrl-C ends it."""
+
+import contextlib
+
+import rivulet
+from rivulet.microphone import Gap
+
+with contextlib.suppress(KeyboardInterrupt):
+    for event in rivulet.listen(device=None):
+        if isinstance(event, rivulet.Final):
+            print(f"{event.start:7.2f}  {event.text}")
+        elif isinstance(event, Gap):
+            print(f"{event.start:7.2f}  ({event.end - event.start:.2f} s of sound were lost)")
