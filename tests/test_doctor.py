@@ -109,6 +109,17 @@ def test_a_clock_that_drifts_is_told(true_rate: float, expected: list[str]):
         assert told == pytest.approx(true_rate, rel=0.01)
 
 
+def test_a_busy_machine_that_makes_blocks_late_is_no_drift():
+    doctor = Doctor(SignalFormat("test", RATE, 1))
+    sound = babble(RATE, 1, 60.0)
+    found = []
+    for start in range(0, len(sound), 320):
+        end_s = (start + 320) / RATE
+        late_s = max(0.0, 1.5 - end_s % 7.0)  # every 7 s a hiccup of 1.5 s that is caught up
+        found += doctor.push(Block(sound[start : start + 320], end_s + late_s))
+    assert found == []
+
+
 def test_blocks_that_arrive_in_bursts_are_no_drift():
     doctor = Doctor(SignalFormat("test", RATE, 1))
     sound = babble(RATE, 1, 60.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from microphone_helpers import CLIPS, NullSink, sound_server
 
@@ -28,6 +28,7 @@ def take_all(queue: BlockQueue) -> list[microphone.Block]:
     return blocks
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=60))
 def test_no_sample_leaves_the_queue_uncounted_or_out_of_place(steps: list[tuple[int, bool]]):
     queue = BlockQueue(100, bound_s=1.0)

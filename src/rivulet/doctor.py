@@ -1,5 +1,6 @@
 """What is wrong with a microphone: pure checks over its blocks; a finding names the remedy."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ QUIET_DB = -55.0  # dBFS peak; normal speech peaks between -30 and -6
 QUIET_S = 10.0  # so long from the start without a louder sound
 DRIFT_SHARE = 0.002  # sound cards keep to 0.0002
 DRIFT_SLACK_S = 0.3  # blocks may arrive so unevenly
+DRIFT_WINDOW_S = 3.0  # the clocks are compared so often
 DRIFT_SETTLE_S = 3.0  # devices deliver unevenly when they begin
 AGAIN_S = 60.0  # the same finding is not repeated sooner
 CHECKS = ("zeros", "clipping", "offset", "quiet", "overflow", "lost", "drift")
@@ -50,9 +52,13 @@ class Doctor:
         self._window = _Window()
         self._offsets = 0  # windows in a row with an offset
         self._loudest_db = -200.0
-        self._anchor: tuple[float, int] | None = (
-            None  # arrival and position from which drift counts
+        self._anchor: tuple[float, float] | None = (
+            None  # seconds ahead, and when, in a first window
         )
+        self._ahead_s = (
+            -math.inf
+        )  # how far the sound was ahead of the clock, at best, in this window
+        self._drift_due = DRIFT_SETTLE_S + DRIFT_WINDOW_S
         self._told: dict[str, float] = {}  # when each check last spoke
         self.levels = Levels(-200.0, -200.0)  # of the latest whole window
 
@@ -142,20 +148,27 @@ class Doctor:
         )
 
     def _drift(self, block: Block) -> Finding | None:
+        """Compare clocks by the earliest block of each window; a busy machine makes some late."""
         if not len(block.samples) or self.now < DRIFT_SETTLE_S:
             return None
-        if self._anchor is None or block.overflowed:  # what an overflow took is not known exactly
-            self._anchor = (block.arrived_s, self._position)
+        if block.overflowed:  # what an overflow took is not known exactly
+            self._anchor, self._ahead_s = None, -math.inf
+        self._ahead_s = max(self._ahead_s, self.now - block.arrived_s)
+        if self.now < self._drift_due:
+            return None
+        self._drift_due = self.now + DRIFT_WINDOW_S
+        ahead_s, self._ahead_s = self._ahead_s, -math.inf
+        if self._anchor is None:
+            self._anchor = (ahead_s, self.now)
+            return None
+        gained_s, elapsed_s = ahead_s - self._anchor[0], self.now - self._anchor[1]
+        if abs(gained_s) <= DRIFT_SLACK_S + DRIFT_SHARE * elapsed_s:
             return None
         rate = self._signal.sample_rate
-        elapsed_s = block.arrived_s - self._anchor[0]
-        ahead_s = (self._position - self._anchor[1]) / rate - elapsed_s
-        if abs(ahead_s) <= DRIFT_SLACK_S + DRIFT_SHARE * elapsed_s:
-            return None
-        measured = rate * (1.0 + ahead_s / max(elapsed_s, 1.0))
+        measured = rate * elapsed_s / max(elapsed_s - gained_s, 1e-3)
         return self._tell(
             "drift",
-            f"the device says {rate} Hz and delivers about {measured:.0f} ({ahead_s:+.2f} s in "
+            f"the device says {rate} Hz and delivers about {measured:.0f} ({gained_s:+.2f} s in "
             f"{elapsed_s:.0f} s), so times drift; choose its own rate with -r, or another device.",
         )
 
