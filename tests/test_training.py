@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from rivulet.errors import ConfigError
 from rivulet.model import ModelConfig
 from rivulet.recognizer import Recognizer
+from rivulet.tokenizer import Tokenizer
 from rivulet.training.augment import (
     AugmentConfig,
     add_noise,
@@ -92,6 +93,22 @@ def test_a_model_learns_its_sentences_by_heart_and_ships(tmp_path, data):
     result = evaluate(Recognizer.load(tmp_path / "model"), items)
     assert result.wer < 0.2
     assert result.rtf < 1.0
+
+
+def test_training_can_begin_with_a_checkpoint(tmp_path, data):
+    """Fine-tuning: the first weights are the checkpoint's, and another alphabet is refused."""
+    recipe = dataclasses.replace(TINY, head_weights={"characters": 1.0}, max_steps=1)
+    train(recipe, data, tmp_path / "run")
+    start = export(tmp_path / "run", "characters", tmp_path / "model", "first", half=False)
+    still = dataclasses.replace(recipe, learning_rate=1e-12, seed=9)
+    train(still, data, tmp_path / "tuned", start)
+    tuned = export(tmp_path / "tuned", "characters", tmp_path / "tuned-model", "tuned", half=False)
+    assert torch.equal(tuned.statistics.mean, start.statistics.mean)
+    for a, b in zip(tuned.model.parameters(), start.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-8, rtol=0)
+    other = dataclasses.replace(start, tokenizer=Tokenizer(("<blank>", "A")))
+    with pytest.raises(ConfigError, match="they must agree"):
+        train(still, data, tmp_path / "other", other)
 
 
 def test_two_processes_train_together(tmp_path, data):

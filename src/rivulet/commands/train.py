@@ -17,6 +17,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--dictionary", metavar="FILE", help="CMU-style, for the phone head")
     parser.add_argument("--cache", default="~/.cache/rivulet", help="decoded sound (%(default)s)")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--start", metavar="MODEL", help="begin with the weights of this checkpoint: fine-tuning"
+    )
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     parser.add_argument("--max-steps", type=int, help="stop early, for a trial")
     parser.add_argument("--threads", type=int, help="CPU threads (all cores)")
@@ -39,6 +42,7 @@ def run_train(args: argparse.Namespace) -> int:
     """Train, or go on training."""
     import torch
 
+    from rivulet import checkpoint
     from rivulet.training.config import DataConfig, read_recipe
     from rivulet.training.loop import train
 
@@ -47,7 +51,8 @@ def run_train(args: argparse.Namespace) -> int:
     wanted = {"epochs": args.epochs, "max_steps": args.max_steps}
     recipe = read_recipe(args.recipe, **{k: v for k, v in wanted.items() if v is not None})
     data = DataConfig(tuple(args.train), args.dev, args.noise, args.dictionary, args.cache)
-    print(f"best weights: {train(recipe, data, args.output)}")
+    start = checkpoint.load(args.start) if args.start else None
+    print(f"best weights: {train(recipe, data, args.output, start)}")
     return 0
 
 

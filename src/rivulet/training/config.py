@@ -32,6 +32,7 @@ class Recipe:
     final_rate: where the cosine ends, as a part of `learning_rate`.
     head_weights: the heads and the weight of each CTC loss; the first is the model's own output.
     head_layers: the layer, counted from 1, that a head reads; others read the top.
+    shortest_first_epochs: the first epochs, in which batches come in order of length.
     plain_epochs: the last epochs, in which only the level is varied: the model ends on true speech.
     max_steps: stop early; for trials.
     """
@@ -48,6 +49,7 @@ class Recipe:
         default_factory=lambda: {"characters": 0.3, "bpe-256": 0.7, "phones": 0.5, "bpe-1000": 1.0}
     )
     head_layers: dict[str, int] = field(default_factory=lambda: {"phones": 2})
+    shortest_first_epochs: int = 1
     plain_epochs: int = 0
     seed: int = 1
     max_steps: int | None = None

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch.nn.parallel import DistributedDataParallel
 
+from rivulet.checkpoint import Checkpoint
 from rivulet.decoder import GreedyDecoder
 from rivulet.errors import ConfigError
 from rivulet.features import FeatureStatistics
@@ -34,11 +35,12 @@ from rivulet.training.corpus import Corpus, pack
 from rivulet.training.heads import HeadedModel, average_weights, ctc_losses
 from rivulet.training.log import TrainingLog
 from rivulet.training.manifest import read_manifest
-from rivulet.training.resume import Learner, load_point, on_cpu, save_point
+from rivulet.training.resume import Learner, Progressed, load_point, on_cpu, save_point
 
 SAVE_EVERY_S = 300.0  # seconds between two resume points: what a crash can cost
 DEV_BATCH_S = 400.0
 RESUME_FILE, BEST_FILE = "last.safetensors", "best.safetensors"
+STATISTICS_FILE = "statistics.safetensors"
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,10 @@ class Material:
     plans: list[list[list[int]]]
 
 
-def train(recipe: Recipe, data: DataConfig, folder: Path) -> Path:
+def train(recipe: Recipe, data: DataConfig, folder: Path, start: Checkpoint | None = None) -> Path:
     """Train, or go on where an earlier call stopped; return the file of the best weights.
+
+    With `start` the network begins with the weights and feature statistics of that checkpoint.
 
     Raises:
         ConfigError, ManifestError, AudioError: the settings or the data cannot be used.
@@ -70,8 +74,10 @@ def train(recipe: Recipe, data: DataConfig, folder: Path) -> Path:
     place = _join()
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed + place.rank)
+    if start is not None:
+        _store_statistics(start.statistics, folder)
     material = _material(recipe, data, folder)
-    learner = _learner(recipe, material, place)
+    learner = _learner(recipe, material, place, start)
     runner = DistributedDataParallel(learner.model) if place.world > 1 else learner.model
     steps = sum(len(plan) // place.world for plan in material.plans)
     if steps == 0:
@@ -104,17 +110,29 @@ def train(recipe: Recipe, data: DataConfig, folder: Path) -> Path:
             if at.batch >= len(share):
                 at.epoch, at.batch = at.epoch + 1, 0
             if loud:
-                rates = error_rates(learner.average, material.heads, material.dev, place.device)
-                log.dev(at, rates)
-                wer = min(rate for name, rate in rates.items() if name != "phones")
-                if wer <= at.best_wer:
-                    at.best_wer = wer
-                    save_file(on_cpu(learner.average.state_dict()), folder / BEST_FILE)
-                save_point(folder / RESUME_FILE, learner, at)
+                _measure(material, learner, at, place.device, folder, log)
     if place.world > 1:
         dist.barrier()
         dist.destroy_process_group()
     return folder / BEST_FILE
+
+
+def _measure(
+    material: Material,
+    learner: Learner,
+    at: Progressed,
+    device: torch.device,
+    folder: Path,
+    log: TrainingLog,
+) -> None:
+    """Note the averaged weights' error rates on dev, keep them if they are the best, and save."""
+    rates = error_rates(learner.average, material.heads, material.dev, device)
+    log.dev(at, rates)
+    wer = min(rate for name, rate in rates.items() if name != "phones")
+    if wer <= at.best_wer:
+        at.best_wer = wer
+        save_file(on_cpu(learner.average.state_dict()), folder / BEST_FILE)
+    save_point(folder / RESUME_FILE, learner, at)
 
 
 def _step(
@@ -213,7 +231,9 @@ def _material(recipe: Recipe, data: DataConfig, folder: Path) -> Material:
 
     seconds = corpus.seconds()
     plans = [
-        plan_epoch(seconds, recipe.batch_s, recipe.seed, epoch, shortest_first=epoch == 0)
+        plan_epoch(
+            seconds, recipe.batch_s, recipe.seed, epoch, epoch < recipe.shortest_first_epochs
+        )
         for epoch in range(recipe.epochs)
     ]
     distorted = maker(corpus, recipe.augment)
@@ -221,9 +241,18 @@ def _material(recipe: Recipe, data: DataConfig, folder: Path) -> Material:
     return Material(distorted, plain, maker(dev, None), heads, plans)
 
 
-def _learner(recipe: Recipe, material: Material, place: Place) -> Learner:
+def _learner(recipe: Recipe, material: Material, place: Place, start: Checkpoint | None) -> Learner:
     tokens = {head.name: len(head.tokenizer) for head in material.heads}
     model = HeadedModel(recipe.model, tokens, recipe.head_layers).to(place.device)
+    if start is not None:
+        first = material.heads[0].tokenizer
+        width = start.model.config.hidden
+        if start.tokenizer != first or width != recipe.model.hidden:
+            raise ConfigError(
+                f"{start.name} writes {len(start.tokenizer)} tokens with {width} units and the "
+                f"recipe {len(first)} with {recipe.model.hidden}; they must agree."
+            )
+        model.acoustic.load_state_dict(start.model.state_dict())
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=recipe.learning_rate,
@@ -259,11 +288,15 @@ def _heads(recipe: Recipe, data: DataConfig, corpus: Corpus, folder: Path) -> li
     return heads
 
 
+def _store_statistics(statistics: FeatureStatistics, folder: Path) -> None:
+    tensors = {"mean": statistics.mean, "std": statistics.std}
+    save_file(tensors, folder / STATISTICS_FILE)
+
+
 def _statistics(recipe: Recipe, corpus: Corpus, folder: Path) -> FeatureStatistics:
-    path = folder / "statistics.safetensors"
+    path = folder / STATISTICS_FILE
     if not path.exists():
-        measured = measure_statistics(corpus, recipe.features, recipe.seed)
-        save_file({"mean": measured.mean, "std": measured.std}, path)
+        _store_statistics(measure_statistics(corpus, recipe.features, recipe.seed), folder)
     stored = load_file(path)
     return FeatureStatistics(stored["mean"], stored["std"])
 
