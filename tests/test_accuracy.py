@@ -1,4 +1,4 @@
-"""The shipped model on real speech: a guard against breaking it, not a measurement (see the card)."""
+"""The shipped model on real speech: a guard against breaking it; the card has the measurement."""
 
 import numpy as np
 import pytest
