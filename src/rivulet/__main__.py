@@ -13,13 +13,14 @@ from rivulet.commands import (
     doctor,
     evaluate,
     listen,
+    lm,
     replay,
     train,
     transcribe,
 )
 from rivulet.errors import RivuletError
 
-COMMANDS = (transcribe, listen, doctor, replay, evaluate, bench, align, train, calibrate, data)
+COMMANDS = (transcribe, listen, doctor, replay, evaluate, bench, align, train, calibrate, lm, data)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ RivuletError            one sentence: what is wrong, with the numbers, and the r
 ├── DeviceError         a microphone that is missing, refuses, or went away
 ├── SessionError        a saved session that cannot be written, read or replayed
 ├── AlignmentError      times of words that are missing, damaged or of another text
+├── LanguageModelError  a language model, a lexicon or their tools, missing or damaged
 ├── EngineError         another recognizer that is not installed or has no model
 └── ConfigError         a setting outside its range
 """
@@ -46,3 +47,7 @@ class AlignmentError(RivuletError):
 
 class EngineError(RivuletError):
     """Another recognizer or a synthesizer that is not installed, or has no model."""
+
+
+class LanguageModelError(RivuletError):
+    """A language model, lexicon or text that cannot be used, or no tools to make one."""
