@@ -3,6 +3,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from safetensors.torch import load_file
 from rivulet.errors import ConfigError
 from rivulet.model import ModelConfig
 from rivulet.recognizer import Recognizer
-from rivulet.tokenizer import Tokenizer
 from rivulet.training.augment import (
     AugmentConfig,
     add_noise,
@@ -25,9 +25,10 @@ from rivulet.training.batches import plan_epoch
 from rivulet.training.config import DataConfig, Recipe, read_recipe
 from rivulet.training.corpora import sound_folder
 from rivulet.training.evaluation import evaluate
-from rivulet.training.export import export
-from rivulet.training.loop import BEST_FILE, RESUME_FILE, learning_rate, train
+from rivulet.training.export import ExportConfig, export
+from rivulet.training.loop import RESUME_FILE, learning_rate, train
 from rivulet.training.manifest import write_manifest
+from rivulet.training.start import BEST_FILE, read_run, read_start
 from rivulet.training.targets import characters, phones, read_dictionary
 
 TINY = Recipe(
@@ -89,26 +90,51 @@ def test_a_model_learns_its_sentences_by_heart_and_ships(tmp_path, data):
         model=ModelConfig(channels=8, hidden=96, layers=2, dropout=0.0),
     )
     train(recipe, data, tmp_path / "run")
-    export(tmp_path / "run", "characters", tmp_path / "model", "clips")
+    export(tmp_path / "run", tmp_path / "model", ExportConfig("clips", "characters"))
     result = evaluate(Recognizer.load(tmp_path / "model"), items)
     assert result.wer < 0.2
     assert result.rtf < 1.0
 
 
 def test_training_can_begin_with_a_checkpoint(tmp_path, data):
-    """Fine-tuning: the first weights are the checkpoint's, and another alphabet is refused."""
+    """Fine-tuning: the first weights are the checkpoint's, and another width is refused."""
     recipe = dataclasses.replace(TINY, head_weights={"characters": 1.0}, max_steps=1)
     train(recipe, data, tmp_path / "run")
-    start = export(tmp_path / "run", "characters", tmp_path / "model", "first", half=False)
+    whole = ExportConfig("first", "characters", half=False)
+    start = export(tmp_path / "run", tmp_path / "model", whole)
     still = dataclasses.replace(recipe, learning_rate=1e-12, seed=9)
-    train(still, data, tmp_path / "tuned", start)
-    tuned = export(tmp_path / "tuned", "characters", tmp_path / "tuned-model", "tuned", half=False)
+    train(still, data, tmp_path / "tuned", read_start(str(tmp_path / "model")))
+    tuned = export(tmp_path / "tuned", tmp_path / "tuned-model", whole)
     assert torch.equal(tuned.statistics.mean, start.statistics.mean)
     for a, b in zip(tuned.model.parameters(), start.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-8, rtol=0)
-    other = dataclasses.replace(start, tokenizer=Tokenizer(("<blank>", "A")))
-    with pytest.raises(ConfigError, match="they must agree"):
-        train(still, data, tmp_path / "other", other)
+    wider = dataclasses.replace(still, model=ModelConfig(channels=4, hidden=64, layers=2))
+    with pytest.raises(ConfigError, match="differs from the recipe's in [0-9]+ tensors"):
+        train(wider, data, tmp_path / "other", read_start(str(tmp_path / "model")))
+
+
+def test_a_new_head_learns_over_a_frozen_trunk(tmp_path, data):
+    """A run begins with all heads of another that fit; while frozen, only the heads move."""
+    train(dataclasses.replace(TINY, max_steps=1), data, tmp_path / "run")
+    recipe = dataclasses.replace(
+        TINY,
+        head_weights={"characters": 1.0, "phones": 1.0, "phones-1": 0.5},
+        head_layers={"phones-1": 1},
+        frozen_steps=9,
+        max_steps=1,
+        average_decay=0.0,
+    )
+    assert learning_rate(recipe, 0, 20) == recipe.learning_rate
+    train(recipe, data, tmp_path / "more", read_start(str(tmp_path / "run")))
+    before, after = read_run(tmp_path / "run").model, read_run(tmp_path / "more").model
+    for a, b in zip(before.trunk_parameters(), after.trunk_parameters(), strict=True):
+        assert torch.equal(a, b)
+    old = before.head("phones").state_dict()  # reads layer 1 there
+    new = after.head("phones-1").state_dict()
+    assert not torch.equal(old["1.weight"], new["1.weight"])
+    torch.testing.assert_close(old["1.weight"], new["1.weight"], atol=0.01, rtol=0)
+    shipped = after.with_output("characters", "phones")
+    assert (shipped.config.tokens, shipped.config.phones) == (29, len(phones(Path(data.dictionary)).tokenizer))
 
 
 def test_two_processes_train_together(tmp_path, data):
@@ -155,11 +181,11 @@ def test_a_head_that_cannot_be_trained_says_why(tmp_path, data):
 def test_only_heads_at_the_top_ship(tmp_path, data):
     train(dataclasses.replace(TINY, max_steps=1), data, tmp_path / "run")
     with pytest.raises(ConfigError, match="reads layer 1"):
-        export(tmp_path / "run", "phones", tmp_path / "model", "x")
+        export(tmp_path / "run", tmp_path / "model", ExportConfig("x", "phones"))
     with pytest.raises(ConfigError, match="no head 'bpe-9'"):
-        export(tmp_path / "run", "bpe-9", tmp_path / "model", "x")
+        export(tmp_path / "run", tmp_path / "model", ExportConfig("x", "bpe-9"))
     with pytest.raises(ConfigError, match="no finished epoch"):
-        export(tmp_path / "nothing", "bpe", tmp_path / "model", "x")
+        export(tmp_path / "nothing", tmp_path / "model", ExportConfig("x", "bpe"))
 
 
 def test_the_learning_rate_warms_up_and_falls():

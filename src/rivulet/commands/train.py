@@ -18,7 +18,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--cache", default="~/.cache/rivulet", help="decoded sound (%(default)s)")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument(
-        "--start", metavar="MODEL", help="begin with the weights of this checkpoint: fine-tuning"
+        "--start",
+        metavar="MODEL|DIR",
+        help="begin with the weights of this checkpoint, or of this training run with all its heads",
     )
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     parser.add_argument("--max-steps", type=int, help="stop early, for a trial")
@@ -30,6 +32,10 @@ def add_parser(commands: Any) -> None:
     )
     export.add_argument("training", type=Path, metavar="DIR", help="what `train --output` named")
     export.add_argument("--head", default="characters", help="characters, or for example bpe-256")
+    export.add_argument("--phones", metavar="HEAD", help="the head that the beam reads")
+    export.add_argument(
+        "--language-model", type=Path, metavar="DIR", help="made by `rivulet lm build`; for the beam"
+    )
     export.add_argument("--name", default="default")
     export.add_argument(
         "--full-precision", action="store_true", help="32 bits a weight instead of 16"
@@ -42,26 +48,29 @@ def run_train(args: argparse.Namespace) -> int:
     """Train, or go on training."""
     import torch
 
-    from rivulet import checkpoint
     from rivulet.training.config import DataConfig, read_recipe
     from rivulet.training.loop import train
+    from rivulet.training.start import read_start
 
     if args.threads:
         torch.set_num_threads(args.threads)
     wanted = {"epochs": args.epochs, "max_steps": args.max_steps}
     recipe = read_recipe(args.recipe, **{k: v for k, v in wanted.items() if v is not None})
     data = DataConfig(tuple(args.train), args.dev, args.noise, args.dictionary, args.cache)
-    start = checkpoint.load(args.start) if args.start else None
+    start = read_start(args.start) if args.start else None
     print(f"best weights: {train(recipe, data, args.output, start)}")
     return 0
 
 
 def run_export(args: argparse.Namespace) -> int:
     """Write the checkpoint and say what it is."""
-    from rivulet.training.export import export
+    from rivulet.training.export import ExportConfig, export
 
-    made = export(args.training, args.head, args.output, args.name, not args.full_precision)
+    config = ExportConfig(
+        args.name, args.head, args.phones, args.language_model, not args.full_precision
+    )
+    made = export(args.training, args.output, config)
     count = made.model.parameters_count
-    size = sum(path.stat().st_size for path in args.output.iterdir())
+    size = sum(path.stat().st_size for path in args.output.rglob("*") if path.is_file())
     print(f"{args.output}: {count} weights, {len(made.tokenizer)} tokens, {size / 1e6:.1f} MB")
     return 0

@@ -32,6 +32,8 @@ class Recipe:
     final_rate: where the cosine ends, as a part of `learning_rate`.
     head_weights: the heads and the weight of each CTC loss; the first is the model's own output.
     head_layers: the layer, counted from 1, that a head reads; others read the top.
+    frozen_steps: the first steps, in which only the heads learn: a new head on a trained trunk
+        would otherwise send it random gradients.
     shortest_first_epochs: the first epochs, in which batches come in order of length.
     plain_epochs: the last epochs, in which only the level is varied: the model ends on true speech.
     max_steps: stop early; for trials.
@@ -49,6 +51,7 @@ class Recipe:
         default_factory=lambda: {"characters": 0.3, "bpe-256": 0.7, "phones": 0.5, "bpe-1000": 1.0}
     )
     head_layers: dict[str, int] = field(default_factory=lambda: {"phones": 2})
+    frozen_steps: int = 0
     shortest_first_epochs: int = 1
     plain_epochs: int = 0
     seed: int = 1

@@ -46,21 +46,36 @@ class HeadedModel(nn.Module):
         logits |= {name: head(outputs[self.layers[name]]) for name, head in self.others.items()}
         return {name: functional.log_softmax(x.float(), dim=-1) for name, x in logits.items()}
 
-    def with_output(self, name: str) -> AcousticModel:
-        """Return the acoustic model whose output is head `name`, as it ships; a copy."""
-        weights = dict(self.acoustic.state_dict())
-        if name != self.first:
-            head = self.others[name]
-            if not isinstance(head, nn.Linear):
-                raise ConfigError(
-                    f"head {name} reads layer {self.layers[name] + 1}; only a head at the top "
-                    "can ship."
-                )
-            weights |= {"output.weight": head.weight, "output.bias": head.bias}
-        config = replace(self.acoustic.config, tokens=len(weights["output.bias"]))
+    def head(self, name: str) -> nn.Module:
+        """Return the projection that writes `name`."""
+        return self.acoustic.output if name == self.first else self.others[name]
+
+    def trunk_parameters(self) -> list[nn.Parameter]:
+        """Return the weights below the heads."""
+        return [p for n, p in self.acoustic.named_parameters() if not n.startswith("output.")]
+
+    def with_output(self, name: str, phones: str | None = None) -> AcousticModel:
+        """Return the acoustic model as it ships, a copy: head `name` writes, head `phones` too."""
+        weights = dict(self.acoustic.state_dict()) | self._projection(name, "output")
+        if phones is not None:
+            weights |= self._projection(phones, "phone_output")
+        config = replace(
+            self.acoustic.config,
+            tokens=len(weights["output.bias"]),
+            phones=len(weights["phone_output.bias"]) if phones is not None else 0,
+        )
         shipped = AcousticModel(config)
         shipped.load_state_dict(weights)
         return shipped
+
+    def _projection(self, name: str, to: str) -> dict[str, Tensor]:
+        """Return the weights of head `name` under the name `to`."""
+        head = self.head(name)
+        if not isinstance(head, nn.Linear):
+            raise ConfigError(
+                f"head {name} reads layer {self.layers[name] + 1}; only a head at the top can ship."
+            )
+        return {f"{to}.weight": head.weight, f"{to}.bias": head.bias}
 
 
 def ctc_losses(log_probs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:

@@ -15,7 +15,6 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch.nn.parallel import DistributedDataParallel
 
-from rivulet.checkpoint import Checkpoint
 from rivulet.decoder import GreedyDecoder
 from rivulet.errors import ConfigError
 from rivulet.features import FeatureStatistics
@@ -36,11 +35,11 @@ from rivulet.training.heads import HeadedModel, average_weights, ctc_losses
 from rivulet.training.log import TrainingLog
 from rivulet.training.manifest import read_manifest
 from rivulet.training.resume import Learner, Progressed, load_point, on_cpu, save_point
+from rivulet.training.start import BEST_FILE, SETTINGS_FILE, STATISTICS_FILE, Start
 
 SAVE_EVERY_S = 300.0  # seconds between two resume points: what a crash can cost
 DEV_BATCH_S = 400.0
-RESUME_FILE, BEST_FILE = "last.safetensors", "best.safetensors"
-STATISTICS_FILE = "statistics.safetensors"
+RESUME_FILE = "last.safetensors"
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,10 @@ class Material:
     plans: list[list[list[int]]]
 
 
-def train(recipe: Recipe, data: DataConfig, folder: Path, start: Checkpoint | None = None) -> Path:
+def train(recipe: Recipe, data: DataConfig, folder: Path, start: Start | None = None) -> Path:
     """Train, or go on where an earlier call stopped; return the file of the best weights.
 
-    With `start` the network begins with the weights and feature statistics of that checkpoint.
+    With `start` the network begins with the weights and feature statistics of an earlier one.
 
     Raises:
         ConfigError, ManifestError, AudioError: the settings or the data cannot be used.
@@ -98,7 +97,7 @@ def train(recipe: Recipe, data: DataConfig, folder: Path, start: Checkpoint | No
             maker = material.plain if plain else material.train
             for batch in _load(maker, share[at.batch :], at.epoch):
                 rate = learning_rate(recipe, at.step, steps)
-                losses, norm = _step(recipe, runner, learner, batch, rate, place.device)
+                losses, norm = _step(recipe, runner, learner, batch, at.step, rate, place.device)
                 average_weights(learner.average, learner.model, _decay(recipe, at.step))
                 at.step, at.batch = at.step + 1, at.batch + 1
                 log.step(at, losses, norm, rate, batch.audio_s * place.world)
@@ -128,7 +127,7 @@ def _measure(
     """Note the averaged weights' error rates on dev, keep them if they are the best, and save."""
     rates = error_rates(learner.average, material.heads, material.dev, device)
     log.dev(at, rates)
-    wer = min(rate for name, rate in rates.items() if name != "phones")
+    wer = min(rate for name, rate in rates.items() if not targets.is_phones(name))
     if wer <= at.best_wer:
         at.best_wer = wer
         save_file(on_cpu(learner.average.state_dict()), folder / BEST_FILE)
@@ -140,6 +139,7 @@ def _step(
     runner: torch.nn.Module,
     learner: Learner,
     batch: Batch,
+    step: int,
     rate: float,
     device: torch.device,
 ) -> tuple[dict[str, torch.Tensor], float]:
@@ -153,6 +153,9 @@ def _step(
     loss = torch.stack([recipe.head_weights[name] * value for name, value in losses.items()]).sum()
     learner.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    if step < recipe.frozen_steps:
+        for parameter in learner.model.trunk_parameters():
+            parameter.grad = None  # the optimizer passes over it
     norm = torch.nn.utils.clip_grad_norm_(learner.model.parameters(), recipe.clip_norm)
     if torch.isfinite(
         norm
@@ -162,7 +165,13 @@ def _step(
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Linear warm-up, then half a cosine down to `final_rate` of the peak."""
+    """Linear warm-up, then half a cosine down to `final_rate` of the peak.
+
+    Heads that learn alone first, over a frozen trunk, do so at the peak.
+    """
+    if step < recipe.frozen_steps:
+        return recipe.learning_rate
+    step, steps = step - recipe.frozen_steps, steps - recipe.frozen_steps
     if step < recipe.warmup_steps:
         return recipe.learning_rate * (step + 1) / recipe.warmup_steps
     along = min(1.0, (step - recipe.warmup_steps) / max(1, steps - recipe.warmup_steps))
@@ -201,13 +210,13 @@ def _greedy(log_probs: torch.Tensor, head: targets.Target) -> list[str]:
     decoder = GreedyDecoder(head.tokenizer)
     decoder.push(log_probs)
     tokens = decoder.hypothesis().tokens
-    if head.name == "phones":
-        return [head.tokenizer.tokens[token] for token in tokens]
-    return head.tokenizer.decode(tokens).split()
+    if head.writes_words:
+        return head.tokenizer.decode(tokens).split()
+    return [head.tokenizer.tokens[token] for token in tokens]
 
 
 def _reference(text: str, head: targets.Target) -> list[str] | None:
-    if head.name != "phones":
+    if head.writes_words:
         return text.split()
     ids = head.encode(text)
     return None if ids is None else [head.tokenizer.tokens[token] for token in ids]
@@ -241,18 +250,11 @@ def _material(recipe: Recipe, data: DataConfig, folder: Path) -> Material:
     return Material(distorted, plain, maker(dev, None), heads, plans)
 
 
-def _learner(recipe: Recipe, material: Material, place: Place, start: Checkpoint | None) -> Learner:
+def _learner(recipe: Recipe, material: Material, place: Place, start: Start | None) -> Learner:
     tokens = {head.name: len(head.tokenizer) for head in material.heads}
     model = HeadedModel(recipe.model, tokens, recipe.head_layers).to(place.device)
     if start is not None:
-        first = material.heads[0].tokenizer
-        width = start.model.config.hidden
-        if start.tokenizer != first or width != recipe.model.hidden:
-            raise ConfigError(
-                f"{start.name} writes {len(start.tokenizer)} tokens with {width} units and the "
-                f"recipe {len(first)} with {recipe.model.hidden}; they must agree."
-            )
-        model.acoustic.load_state_dict(start.model.state_dict())
+        start.give_to(model, {head.name: head.tokenizer for head in material.heads})
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=recipe.learning_rate,
@@ -272,10 +274,10 @@ def _heads(recipe: Recipe, data: DataConfig, corpus: Corpus, folder: Path) -> li
             texts = (u.text for u in corpus.utterances)
             size = int(name.removeprefix("bpe-"))
             heads.append(targets.bpe(texts, size, folder / f"{name}.model"))
-        elif name == "phones":
+        elif targets.is_phones(name):
             if data.dictionary is None:
                 raise ConfigError("a phone head needs a pronouncing dictionary; give --dictionary.")
-            heads.append(targets.phones(Path(data.dictionary)))
+            heads.append(targets.phones(Path(data.dictionary), name))
         else:
             raise ConfigError(
                 f"a head {name!r} is unknown; use characters, phones, or for example bpe-256."
@@ -306,7 +308,7 @@ def _write_settings(
 ) -> None:
     tokens = {head.name: list(head.tokenizer.tokens) for head in heads}
     settings = {"recipe": asdict(recipe), "data": asdict(data), "tokens": tokens}
-    (folder / "training.json").write_text(json.dumps(settings, indent=1) + "\n")
+    (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=1) + "\n")
 
 
 def _load(maker: BatchMaker, plan: list[list[int]], epoch: int) -> Iterator[Batch]:

@@ -25,6 +25,16 @@ class Target:
     tokenizer: Tokenizer
     encode: Encode
 
+    @property
+    def writes_words(self) -> bool:
+        """False for phones, whose errors are counted in phones."""
+        return not is_phones(self.name)
+
+
+def is_phones(name: str) -> bool:
+    """Whether a head writes phones: `phones`, or one of several such as `phones-2`."""
+    return name.split("-")[0] == "phones"
+
 
 def characters() -> Target:
     """Return the target that spells words in letters."""
@@ -70,7 +80,7 @@ def bpe(texts: Iterable[str], size: int, model: Path) -> Target:
     )
 
 
-def phones(dictionary: Path) -> Target:
+def phones(dictionary: Path, name: str = "phones") -> Target:
     """Return the target of phones without stress, each word's first in a CMU-style dictionary.
 
     Raises:
@@ -87,7 +97,7 @@ def phones(dictionary: Path) -> Target:
             return None
         return [ids[phone] for word in words if word for phone in word]
 
-    return Target("phones", tokenizer, encode)
+    return Target(name, tokenizer, encode)
 
 
 def read_dictionary(path: Path) -> dict[str, list[str]]:

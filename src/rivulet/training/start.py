@@ -1,0 +1,105 @@
+"""Weights to begin with: of a checkpoint that ships, or of an earlier training run."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from rivulet import checkpoint
+from rivulet.errors import ConfigError
+from rivulet.features import FeatureStatistics
+from rivulet.tokenizer import Tokenizer
+from rivulet.training.config import Recipe, recipe_of
+from rivulet.training.heads import HeadedModel
+
+SETTINGS_FILE = "training.json"
+BEST_FILE = "best.safetensors"
+STATISTICS_FILE = "statistics.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """The averaged weights of a run that did best on dev, with every head."""
+
+    recipe: Recipe
+    model: HeadedModel
+    tokenizers: dict[str, Tokenizer]
+    statistics: FeatureStatistics
+
+
+@dataclass(frozen=True)
+class Start:
+    """A trained trunk and its heads: (tokenizer, layer counted from 1, the projection)."""
+
+    name: str
+    trunk: dict[str, Tensor]
+    heads: tuple[tuple[Tokenizer, int, nn.Module], ...]
+    statistics: FeatureStatistics
+
+    def give_to(self, model: HeadedModel, tokenizers: Mapping[str, Tokenizer]) -> None:
+        """Copy the trunk, and every head that has the same tokens at the same layer.
+
+        Raises:
+            ConfigError: the networks below the heads differ in shape.
+        """
+        own = model.acoustic.state_dict()
+        wrong = [k for k, v in self.trunk.items() if k not in own or own[k].shape != v.shape]
+        missing = own.keys() - self.trunk.keys() - {"output.weight", "output.bias"}
+        if wrong or missing:
+            raise ConfigError(
+                f"the network of {self.name} differs from the recipe's in {len(wrong)} tensors "
+                f"and lacks {len(missing)}; give both the same hidden, layers, channels, cell and "
+                "lookahead."
+            )
+        model.acoustic.load_state_dict(self.trunk, strict=False)
+        for name, tokenizer in tokenizers.items():
+            for theirs, layer, head in self.heads:
+                if theirs == tokenizer and layer == model.layers[name] + 1:
+                    model.head(name).load_state_dict(head.state_dict())
+
+
+def read_start(source: str) -> Start:
+    """Read the weights of a run's folder or of a checkpoint, named or by its path.
+
+    Raises:
+        CheckpointError: there is neither, or it is damaged.
+    """
+    if (Path(source) / SETTINGS_FILE).is_file():
+        return _start_of_run(source, read_run(Path(source)))
+    shipped = checkpoint.load(source)
+    head = (shipped.tokenizer, shipped.model.config.layers, shipped.model.output)
+    return Start(source, _trunk(shipped.model), (head,), shipped.statistics)
+
+
+def read_run(folder: Path) -> TrainedRun:
+    """Read what `rivulet train` left in its folder.
+
+    Raises:
+        ConfigError: no epoch is finished there yet.
+    """
+    if not (folder / SETTINGS_FILE).is_file() or not (folder / BEST_FILE).is_file():
+        raise ConfigError(f"{folder} holds no finished epoch; train into it first.")
+    settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+    recipe = recipe_of(settings["recipe"])
+    tokenizers = {name: Tokenizer(tuple(t)) for name, t in settings["tokens"].items()}
+    counts = {name: len(tokenizer) for name, tokenizer in tokenizers.items()}
+    model = HeadedModel(recipe.model, counts, recipe.head_layers)
+    model.load_state_dict(load_file(folder / BEST_FILE))
+    stored = load_file(folder / STATISTICS_FILE)
+    statistics = FeatureStatistics(stored["mean"], stored["std"])
+    return TrainedRun(recipe, model, tokenizers, statistics)
+
+
+def _start_of_run(name: str, run: TrainedRun) -> Start:
+    heads = tuple(
+        (tokenizer, run.model.layers[head] + 1, run.model.head(head))
+        for head, tokenizer in run.tokenizers.items()
+    )
+    return Start(name, _trunk(run.model.acoustic), heads, run.statistics)
+
+
+def _trunk(model: nn.Module) -> dict[str, Tensor]:
+    return {k: v for k, v in model.state_dict().items() if not k.startswith("output.")}
