@@ -86,7 +86,7 @@ def test_a_ctm_of_another_text_is_refused_at_the_first_difference() -> None:
 def test_unknown_words_are_guessed_from_stem_and_suffix_or_spelled() -> None:
     known = {"hugh": "HH Y UW", "box": "B AA K S", "cat": "K AE T"}.get
     assert guess("hugh's", known) == "HH Y UW Z"
-    assert guess("box's", known) == "B AA K S IH Z"
+    assert guess("box's", known) == "B AA K S AH Z"
     assert guess("cats", known) == "K AE T S"
     assert guess("dowson", known) == "D OW S AA N"
     assert spell("smith") == "S M IH TH"

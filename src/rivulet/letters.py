@@ -89,7 +89,7 @@ class LetterToSound:
         chains[0] = [(0.0, model.start(False), ())]
         for place in range(len(word)):
             for score, state, phones in _best(chains[place]):
-                for size in range(1, LONGEST + 1):
+                for size in range(1, min(LONGEST, len(word) - place) + 1):
                     for index, heard in choices.get(word[place : place + size], ()):
                         after, log_prob = model.score(state, index)
                         chain = (score + log_prob, after, phones + heard)

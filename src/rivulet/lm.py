@@ -194,4 +194,4 @@ def write_lexicon(
 ) -> None:
     """Write `WORD PHONE PHONE …` lines, xz."""
     lines = "".join(f"{words[index]} {' '.join(phones)}\n" for index, phones in pronunciations)
-    path.write_bytes(lzma.compress(lines.encode("ascii"), preset=9 | lzma.PRESET_EXTREME))
+    path.write_bytes(lzma.compress(lines.encode("ascii"), preset=6 | lzma.PRESET_EXTREME))

@@ -17,7 +17,9 @@ PHONES = (  # the 39 of the CMU dictionary
     *("T", "TH", "V", "W", "Y", "Z", "ZH"),
 )
 UNVOICED = frozenset(["P", "T", "K", "F", "TH"])  # after these a suffix S is S, else Z
-SIBILANT = frozenset(["S", "Z", "SH", "ZH", "CH", "JH"])  # after these it is IH Z
+SIBILANT = frozenset(
+    ["S", "Z", "SH", "ZH", "CH", "JH"]
+)  # after these it is AH Z, nearly always so in CMU 0.6
 VOWELS = "aeiouy"
 LETTERS = {
     "tch": "CH",
@@ -146,13 +148,13 @@ def _stems(base: str, ending: str) -> Iterator[str]:
 
 def _plural(last: str) -> str:
     if last in SIBILANT:
-        return "IH Z"
+        return "AH Z"
     return "S" if last in UNVOICED else "Z"
 
 
 def _past(last: str) -> str:
     if last in ("T", "D"):
-        return "IH D"
+        return "AH D"
     return "T" if last in UNVOICED | {"S", "SH", "CH"} else "D"
 
 
