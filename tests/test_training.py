@@ -109,7 +109,7 @@ def test_training_can_begin_with_a_checkpoint(tmp_path, data):
     for a, b in zip(tuned.model.parameters(), start.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-8, rtol=0)
     wider = dataclasses.replace(still, model=ModelConfig(channels=4, hidden=64, layers=2))
-    with pytest.raises(ConfigError, match="differs from the recipe's in [0-9]+ tensors"):
+    with pytest.raises(ConfigError, match=r"differs from the recipe's in [0-9]+ tensors"):
         train(wider, data, tmp_path / "other", read_start(str(tmp_path / "model")))
 
 
@@ -134,7 +134,10 @@ def test_a_new_head_learns_over_a_frozen_trunk(tmp_path, data):
     assert not torch.equal(old["1.weight"], new["1.weight"])
     torch.testing.assert_close(old["1.weight"], new["1.weight"], atol=0.01, rtol=0)
     shipped = after.with_output("characters", "phones")
-    assert (shipped.config.tokens, shipped.config.phones) == (29, len(phones(Path(data.dictionary)).tokenizer))
+    assert (shipped.config.tokens, shipped.config.phones) == (
+        29,
+        len(phones(Path(data.dictionary)).tokenizer),
+    )
 
 
 def test_two_processes_train_together(tmp_path, data):

@@ -5,7 +5,8 @@ A checkpoint is a folder:
     model.safetensors        weights, half precision
     statistics.safetensors   mean and std (n_mels,) of the log-mel frames
     tokens.txt               one token a line, the blank first
-    config.json              format version, every config, sha256 of the three files above
+    phones.txt, lm/          for the beam: the phones likewise, language model and lexicon
+    config.json              format version, every config, sha256 of the files above
     README.md                the model card
 """
 
@@ -20,14 +21,18 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from rivulet.decoder import BeamConfig, ConfidenceConfig
 from rivulet.errors import CheckpointError, ConfigError
 from rivulet.features import FeatureConfig, FeatureStatistics
+from rivulet.lm import LanguageModel
 from rivulet.model import AcousticModel, ModelConfig
 from rivulet.tokenizer import Tokenizer
 
 FORMAT = "rivulet-checkpoint"
 VERSION = 1  # raise when an older program would misread the folder
-HASHED = ("model.safetensors", "statistics.safetensors", "tokens.txt")
+HASHED = ("model.safetensors", "statistics.safetensors", "tokens.txt")  # every model has these
+PHONES_FILE = "phones.txt"
+LM_FOLDER = "lm"
 DEFAULT_NAME = "default"
 
 
@@ -46,22 +51,44 @@ class TimingConfig:
 
 
 @dataclass(frozen=True)
+class BeamSettings:
+    """What was measured for the beam: its weights, its word delay, its confidence."""
+
+    config: BeamConfig = field(default_factory=BeamConfig)
+    timing: TimingConfig = field(default_factory=TimingConfig)
+    confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
+
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """A model and everything needed to run it."""
+    """A model and everything needed to run it.
+
+    phones: what the model's second projection writes; None if it has none.
+    language_model: the folder of the language model; None if the model ships without.
+    """
 
     model: AcousticModel
     tokenizer: Tokenizer
     features: FeatureConfig
     statistics: FeatureStatistics
+    phones: Tokenizer | None = None
+    language_model: Path | None = None
     timing: TimingConfig = field(default_factory=TimingConfig)
+    beam: BeamSettings = field(default_factory=BeamSettings)
     name: str = "unnamed"
     digest: str = ""  # sha256 over config.json: names weights and settings in one word
 
 
-def save(checkpoint: Checkpoint, folder: Path, half: bool = True) -> None:
+def save(
+    checkpoint: Checkpoint,
+    folder: Path,
+    half: bool = True,
+    language_model: LanguageModel | None = None,
+) -> None:
     """Write `checkpoint` to `folder`, weights as float16 if `half`.
 
-    The model card is left alone.
+    The model card is left alone, and so is a language model that is there already, unless another
+    is given.
     """
     folder.mkdir(parents=True, exist_ok=True)
     kind = torch.float16 if half else torch.float32
@@ -71,9 +98,11 @@ def save(checkpoint: Checkpoint, folder: Path, half: bool = True) -> None:
     save_file(weights, folder / "model.safetensors")
     statistics = checkpoint.statistics
     save_file({"mean": statistics.mean, "std": statistics.std}, folder / "statistics.safetensors")
-    (folder / "tokens.txt").write_text(
-        "\n".join(checkpoint.tokenizer.tokens) + "\n", encoding="utf-8"
-    )
+    _write_tokens(folder / "tokens.txt", checkpoint.tokenizer)
+    if checkpoint.phones is not None:
+        _write_tokens(folder / PHONES_FILE, checkpoint.phones)
+    if language_model is not None:
+        language_model.save(folder / LM_FOLDER)
     config = {
         "format": FORMAT,
         "version": VERSION,
@@ -81,20 +110,34 @@ def save(checkpoint: Checkpoint, folder: Path, half: bool = True) -> None:
         "model": asdict(checkpoint.model.config),
         "features": asdict(checkpoint.features),
         "timing": asdict(checkpoint.timing),
-        "sha256": {name: _sha256(folder / name) for name in HASHED},
+        "beam": asdict(checkpoint.beam),
+        "sha256": {name: _sha256(folder / name) for name in _files(folder)},
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    for path in folder.iterdir():
+    for path in filter(Path.is_file, folder.rglob("*")):
         path.chmod(0o644)  # safetensors writes for the owner only; a model is there to be read
 
 
 def store_timing(folder: Path, timing: TimingConfig) -> None:
-    """Replace the measured delay of the checkpoint in `folder`; nothing else changes.
+    """Replace the measured greedy delay of the checkpoint in `folder`; nothing else changes.
 
     Raises:
         CheckpointError: the folder has no usable config.json.
     """
-    config = _read_config(folder) | {"timing": asdict(timing)}
+    _change_config(folder, {"timing": asdict(timing)})
+
+
+def store_beam(folder: Path, beam: BeamSettings) -> None:
+    """Replace what was measured for the beam in `folder`; nothing else changes.
+
+    Raises:
+        CheckpointError: the folder has no usable config.json.
+    """
+    _change_config(folder, {"beam": asdict(beam)})
+
+
+def _change_config(folder: Path, values: dict[str, Any]) -> None:
+    config = _read_config(folder) | values
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
@@ -112,13 +155,16 @@ def load(model: str | Path = DEFAULT_NAME) -> Checkpoint:
         statistics = load_file(folder / "statistics.safetensors")
         network = AcousticModel(ModelConfig(**config["model"]))
         network.load_state_dict(weights)
-        lines = (folder / "tokens.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        phones, language_model = folder / PHONES_FILE, folder / LM_FOLDER
         checkpoint = Checkpoint(
             model=network.eval().requires_grad_(False),
-            tokenizer=Tokenizer(tuple(lines)),
+            tokenizer=_read_tokens(folder / "tokens.txt"),
+            phones=_read_tokens(phones) if phones.is_file() else None,
+            language_model=language_model if language_model.is_dir() else None,
             features=FeatureConfig(**config["features"]),
             statistics=FeatureStatistics(statistics["mean"], statistics["std"]),
             timing=TimingConfig(**config["timing"]),
+            beam=_beam_settings(config.get("beam", {})),
             name=str(config["name"]),
             digest=_sha256(folder / "config.json"),
         )
@@ -127,12 +173,37 @@ def load(model: str | Path = DEFAULT_NAME) -> Checkpoint:
             f"the model in {folder} does not fit its config.json ({str(error).splitlines()[0]}); "
             "get it again."
         ) from error
-    if len(checkpoint.tokenizer) != network.config.tokens:
+    listed = len(checkpoint.tokenizer), len(checkpoint.phones or ())
+    written = network.config.tokens, network.config.phones
+    if listed != written:
         raise CheckpointError(
-            f"{folder} lists {len(checkpoint.tokenizer)} tokens and its model writes "
-            f"{network.config.tokens}; get it again."
+            f"{folder} lists {listed[0]} tokens and {listed[1]} phones and its model writes "
+            f"{written[0]} and {written[1]}; get it again."
         )
     return checkpoint
+
+
+def _beam_settings(values: dict[str, Any]) -> BeamSettings:
+    return BeamSettings(
+        BeamConfig(**values.get("config", {})),
+        TimingConfig(**values.get("timing", {})),
+        ConfidenceConfig(**values.get("confidence", {})),
+    )
+
+
+def _write_tokens(path: Path, tokenizer: Tokenizer) -> None:
+    path.write_text("\n".join(tokenizer.tokens) + "\n", encoding="utf-8")
+
+
+def _read_tokens(path: Path) -> Tokenizer:
+    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    return Tokenizer(tuple(lines))
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the files that are hashed: those every model has, and the beam's if they are there."""
+    more = [folder / PHONES_FILE, *sorted((folder / LM_FOLDER).glob("*"))]
+    return [*HASHED, *(path.relative_to(folder).as_posix() for path in more if path.is_file())]
 
 
 def find(model: str | Path) -> Path:
@@ -182,7 +253,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _verify(folder: Path, config: dict[str, Any]) -> None:
     hashes = config.get("sha256", {})
-    for name in HASHED:
+    for name in {*HASHED, *hashes, *_files(folder)}:
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} lacks {name}; get the folder again.")
         found = _sha256(folder / name)

@@ -30,10 +30,19 @@ class Partial:
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """Another reading of a segment; `score` in nats, higher is better."""
+
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
 class Final:
     """A finished segment; nothing about it changes any more.
 
-    `start` and `end` are those of its words.
+    `start` and `end` are those of its words. `alternatives` are readings by score, the best first,
+    if they were asked for; `hot_words` the hot phrases that are in it.
     """
 
     segment: int
@@ -42,6 +51,8 @@ class Final:
     start: float
     end: float
     at: float
+    alternatives: tuple[Alternative, ...] = ()
+    hot_words: tuple[str, ...] = ()
 
 
 Event = Partial | Final

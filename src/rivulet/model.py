@@ -27,10 +27,12 @@ CELLS: dict[str, type[nn.GRU] | type[nn.LSTM] | type[nn.RNN]] = {
 class ModelConfig:
     """The shape of the network.
 
+    `phones` counts the tokens of a second projection, for the beam's lexicon; 0 if there is none.
     `lookahead` counts future output frames of 40 ms; `lookahead_ms` is what they cost in latency.
     """
 
     tokens: int = 29
+    phones: int = 0
     n_mels: int = 80
     channels: int = 32
     hidden: int = 512
@@ -52,6 +54,8 @@ class ModelConfig:
         for name in ("tokens", "n_mels", "channels", "hidden", "layers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.phones < 0:
+            raise ConfigError(f"phones is {self.phones}; it must be at least 0.")
         if self.lookahead < 0 or self.lookahead_ms != self.lookahead * STRIDE * 10:
             raise ConfigError(
                 f"lookahead {self.lookahead} costs {self.lookahead * STRIDE * 10} ms, not "
@@ -145,7 +149,7 @@ class RecurrentLayer(nn.Module):
 
 
 class AcousticModel(nn.Module):
-    """Frames → log-probabilities of tokens, one row per 40 ms.
+    """Frames → log-probabilities of tokens (and of phones, if it writes both), one row per 40 ms.
 
     Row i speaks of input step i - lookahead: the last layer's outputs wait for `lookahead` later
     ones, which a depthwise convolution weighs together (row convolution, Wang et al. 2016, arXiv
@@ -164,6 +168,7 @@ class AcousticModel(nn.Module):
         )
         self.norm = nn.LayerNorm(config.hidden)
         self.output = nn.Linear(config.hidden, config.tokens)
+        self.phone_output = nn.Linear(config.hidden, config.phones) if config.phones else None
         with (
             torch.no_grad()
         ):  # start as "no look into the future": the oldest tap is 1, the others 0
@@ -213,10 +218,15 @@ class AcousticModel(nn.Module):
             state: what the previous call returned, or `initial_state(B)`.
 
         Returns:
-            log_probs (B, k, tokens), natural logarithm, and the new state.
+            log_probs (B, k, tokens + phones), natural logarithm, and the new state. The tokens'
+            probabilities sum to 1, and so do the phones'.
         """
         outputs, state = self.encode(frames, state)
-        return functional.log_softmax(self.output(outputs[-1]).float(), dim=-1), state
+        log_probs = functional.log_softmax(self.output(outputs[-1]).float(), dim=-1)
+        if self.phone_output is None:
+            return log_probs, state
+        phones = functional.log_softmax(self.phone_output(outputs[-1]).float(), dim=-1)
+        return torch.cat([log_probs, phones], dim=-1), state
 
 
 def _with_tail(planes: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,23 +1,26 @@
 """`Recognizer` and `Stream`: the path from samples to events."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from rivulet.audio import SAMPLE_RATE, Resampler
-from rivulet.checkpoint import DEFAULT_NAME, Checkpoint, load
-from rivulet.decoder import DecodedWord, GreedyDecoder
+from rivulet.checkpoint import DEFAULT_NAME, Checkpoint, TimingConfig, load
+from rivulet.decoder import BeamConfig, BeamDecoder, DecodedWord, Decoder, GreedyDecoder
 from rivulet.endpoint import EndpointConfig, Endpointer
 from rivulet.errors import AudioError, ConfigError
 from rivulet.events import Event, Final, Partial, Word
 from rivulet.features import HOP, WINDOW, FeatureExtractor
+from rivulet.lm import LanguageModel
 from rivulet.model import STRIDE
+from rivulet.search import SearchGraph
 
+DecoderName = Literal["greedy", "beam"]
 FRAME_S = STRIDE * HOP / SAMPLE_RATE  # seconds per output frame: 0.04
 BLOCK_MS = (40, 80, 160, 320)  # blocks that can be chosen
 DEFAULT_BLOCK_MS = 160
@@ -25,15 +28,39 @@ TAIL_S = 0.4  # silence fed at the end: CTC shows the last letters a little afte
 
 
 @dataclass(frozen=True)
-class Recognizer:
-    """Shared and immutable: weights, tokens and settings.
+class DecoderSettings:
+    """How a recognizer decodes, as plain data: enough to decode the same way again.
 
-    Any number of streams can use it at once.
+    alternatives: other readings given with each segment; the beam's only.
+    hot_words: phrases and what they gain, in nats; the beam's only.
+    """
+
+    name: DecoderName = "greedy"
+    beam: BeamConfig = field(default_factory=BeamConfig)
+    alternatives: int = 0
+    hot_words: tuple[tuple[str, float], ...] = ()
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "DecoderSettings":
+        """Return the settings that plain data describe, as JSON holds them."""
+        beam = BeamConfig(**values.get("beam", {}))
+        hot_words = tuple((phrase, boost) for phrase, boost in values.get("hot_words", ()))
+        return cls(values.get("name", "greedy"), beam, values.get("alternatives", 0), hot_words)
+
+
+@dataclass(frozen=True)
+class Recognizer:
+    """Shared and immutable: weights, tokens, language model and settings.
+
+    Any number of streams can use it at once. Without a `graph` it decodes greedily.
     """
 
     checkpoint: Checkpoint
     block_ms: int = DEFAULT_BLOCK_MS
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)
+    graph: SearchGraph | None = None
+    beam: BeamConfig = field(default_factory=BeamConfig)
+    alternatives: int = 0
 
     def __post_init__(self) -> None:
         """Check the block.
@@ -52,6 +79,7 @@ class Recognizer:
         model: str | Path = DEFAULT_NAME,
         block_ms: int = DEFAULT_BLOCK_MS,
         endpoint: EndpointConfig | None = None,
+        decoder: DecoderName | None = None,
     ) -> "Recognizer":
         """Load a model by name or folder.
 
@@ -60,12 +88,18 @@ class Recognizer:
             block_ms: the model advances by so much sound at a time; smaller is earlier and costs
                 more.
             endpoint: when a segment ends.
+            decoder: "greedy", "beam" with lexicon and language model, or None: the beam if the
+                model has what it needs.
 
         Raises:
             CheckpointError: the model is missing, altered or too new.
-            ConfigError: the block is none of 40, 80, 160 and 320 ms.
+            ConfigError: the block is none of 40, 80, 160 and 320 ms, or the model has no beam.
         """
-        return cls(load(model), block_ms, endpoint or EndpointConfig())
+        loaded = load(model)
+        recognizer = cls(loaded, block_ms, endpoint or EndpointConfig(), beam=loaded.beam.config)
+        if decoder == "greedy" or (decoder is None and loaded.language_model is None):
+            return recognizer
+        return replace(recognizer, graph=_graph(loaded))
 
     @property
     def latency_ms(self) -> int:
@@ -73,13 +107,76 @@ class Recognizer:
         beyond = (WINDOW - HOP) * 1000 // SAMPLE_RATE
         return self.block_ms + self.checkpoint.model.config.lookahead_ms + beyond
 
-    def stream(self, sample_rate: int = SAMPLE_RATE) -> "Stream":
-        """Return a new live signal of `sample_rate` Hz.
+    @property
+    def settings(self) -> DecoderSettings:
+        """Say how it decodes."""
+        if self.graph is None:
+            return DecoderSettings()
+        hot_words = tuple((phrase.text, phrase.boost) for phrase in self.graph.phrases.phrases)
+        return DecoderSettings("beam", self.beam, self.alternatives, hot_words)
+
+    def with_settings(self, settings: DecoderSettings) -> "Recognizer":
+        """Return a recognizer of the same model that decodes as `settings` say.
+
+        Raises:
+            ConfigError: the model has no beam, or a hot phrase cannot be used.
+        """
+        if settings.name == "greedy":
+            return replace(self, graph=None, alternatives=0)
+        graph = self.graph if self.graph and not self.graph.phrases.phrases else None
+        beam = replace(
+            self,
+            graph=graph or _graph(self.checkpoint),
+            beam=settings.beam,
+            alternatives=settings.alternatives,
+        )
+        return beam.with_hot_words(dict(settings.hot_words))
+
+    @property
+    def timing(self) -> TimingConfig:
+        """How late this decoder shows a word, as measured."""
+        return self.checkpoint.beam.timing if self.graph else self.checkpoint.timing
+
+    def with_hot_words(self, boosts: Mapping[str, float]) -> "Recognizer":
+        """Return a recognizer in which the phrases, in any spelling, gain so many nats.
+
+        Raises:
+            ConfigError: it decodes greedily, or a phrase or its boost cannot be used.
+        """
+        if not boosts:
+            return self
+        if self.graph is None:
+            raise ConfigError(
+                f"{len(boosts)} hot phrases need the beam; use a model with a language model and "
+                "do not ask for greedy decoding."
+            )
+        return replace(self, graph=self.graph.with_hot_words(boosts))
+
+    def decoder(self) -> Decoder:
+        """Return a decoder for one stream."""
+        loaded = self.checkpoint
+        if self.graph is None:
+            return GreedyDecoder(loaded.tokenizer)
+        return BeamDecoder(
+            self.graph,
+            self.beam,
+            len(loaded.tokenizer),
+            loaded.beam.confidence,
+            self.alternatives,
+        )
+
+    def stream(
+        self, sample_rate: int = SAMPLE_RATE, hot_words: Mapping[str, float] | None = None
+    ) -> "Stream":
+        """Return a new live signal of `sample_rate` Hz, with hot phrases and their boosts in nats.
+
+        Hot words cost a second to prepare; share them with `with_hot_words`.
 
         Raises:
             AudioError: the rate is outside 4 to 384 kHz.
+            ConfigError: a hot phrase cannot be used.
         """
-        return Stream(self, sample_rate)
+        return Stream(self.with_hot_words(hot_words or {}), sample_rate)
 
 
 class Stream:
@@ -93,10 +190,12 @@ class Stream:
         loaded = recognizer.checkpoint
         steps = recognizer.block_ms * SAMPLE_RATE // 1000 // (STRIDE * HOP)
         self._loaded = loaded
+        self._timing = recognizer.timing
+        self._phrases = recognizer.graph.phrases.phrases if recognizer.graph else ()
         self._resampler = Resampler(sample_rate)
         self._features = FeatureExtractor(loaded.features, loaded.statistics, steps * STRIDE)
         self._state = loaded.model.initial_state()
-        self._decoder = GreedyDecoder(loaded.tokenizer)
+        self._decoder = recognizer.decoder()
         self._endpointer = Endpointer(recognizer.endpoint, FRAME_S)
         self._heard = 0  # samples at 16 kHz
         self._blocks = 0
@@ -174,13 +273,22 @@ class Stream:
             return []
         timed = tuple(self._timed(word) for word in words)
         text = " ".join(word.text for word in timed)
-        final = Final(self._segment, text, timed, timed[0].start, timed[-1].end, self._now())
+        final = Final(
+            self._segment,
+            text,
+            timed,
+            timed[0].start,
+            timed[-1].end,
+            self._now(),
+            self._decoder.alternatives,
+            tuple(p.text for p in self._phrases if f" {p.spelled} " in f" {text} "),
+        )
         self._segment += 1
         return [final]
 
     def _timed(self, word: DecodedWord) -> Word:
         """Give a word its times: less lookahead and measured delay, in order, inside the sound."""
-        timing = self._loaded.timing
+        timing = self._timing
         lookahead_s = self._loaded.model.config.lookahead * FRAME_S
         limit = self._now()
         start = word.start * FRAME_S - lookahead_s - timing.start_delay_s
@@ -198,3 +306,18 @@ class Stream:
             return 0.0
         advance = self._features.block * HOP
         return round(((self._blocks - 1) * advance + advance - HOP + WINDOW) / SAMPLE_RATE, 3)
+
+
+def _graph(loaded: Checkpoint) -> SearchGraph:
+    """Return what the beam walks through.
+
+    Raises:
+        ConfigError: the model writes no phones or ships without a language model.
+    """
+    if loaded.phones is None or loaded.language_model is None:
+        raise ConfigError(
+            f"the model {loaded.name} has {len(loaded.phones or ())} phones and "
+            f"{int(loaded.language_model is not None)} language models, and the beam needs both; "
+            "use greedy decoding or another model."
+        )
+    return SearchGraph.build(LanguageModel.load(loaded.language_model), loaded.phones)

@@ -21,7 +21,7 @@ import time
 import wave
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,7 +34,7 @@ from rivulet.endpoint import EndpointConfig
 from rivulet.errors import SessionError
 from rivulet.live import LiveEvent, LiveStream, live_event_to_dict
 from rivulet.microphone import Block, DeviceSamples, SignalFormat
-from rivulet.recognizer import Recognizer
+from rivulet.recognizer import DecoderSettings, Recognizer
 
 MAGIC = b"rivulet session 1\n"
 SUFFIX = ".rvl"
@@ -61,6 +61,7 @@ class SessionHeader:
     threads: int
     started: str
     made_on: str
+    decoder: DecoderSettings = field(default_factory=DecoderSettings)
 
     @classmethod
     def of(cls, recognizer: Recognizer, signal: SignalFormat) -> "SessionHeader":
@@ -74,6 +75,7 @@ class SessionHeader:
             threads=torch.get_num_threads(),
             started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             made_on=this_machine(),
+            decoder=recognizer.settings,
         )
 
 
@@ -218,7 +220,10 @@ class Session:
             )
         signal, endpoint = content.pop("signal"), content.pop("endpoint")
         self.header = SessionHeader(
-            signal=SignalFormat(**signal), endpoint=EndpointConfig(**endpoint), **content
+            signal=SignalFormat(**signal),
+            endpoint=EndpointConfig(**endpoint),
+            decoder=DecoderSettings.of(content.pop("decoder", {})),
+            **content,
         )
 
     def __iter__(self) -> Iterator[HeardBlock]:
@@ -291,7 +296,11 @@ def replay(
             f"{header.digest[:12]}…, and this one is {recognizer.checkpoint.digest[:12]}…; give "
             "the same model with -m."
         )
-    same = Recognizer(recognizer.checkpoint, header.block_ms, header.endpoint)
+    same = replace(
+        recognizer.with_settings(header.decoder),
+        block_ms=header.block_ms,
+        endpoint=header.endpoint,
+    )
     live = LiveStream(same, header.signal)
     began = time.monotonic()
     for heard in session:

@@ -113,7 +113,9 @@ class JsonLinesWriter:
 
 def event_to_dict(event: Event) -> dict[str, Any]:
     """Return an event as plain data, `"type"` first."""
-    return {"type": "partial" if isinstance(event, Partial) else "final", **asdict(event)}
+    kind = "partial" if isinstance(event, Partial) else "final"
+    unasked = {name for name in ("alternatives", "hot_words") if not getattr(event, name, True)}
+    return {"type": kind, **{k: v for k, v in asdict(event).items() if k not in unasked}}
 
 
 def open_writer(format_name: str, out: TextIO, file: str, several: bool) -> Writer:

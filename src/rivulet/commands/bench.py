@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from rivulet.commands import bench_latency
-from rivulet.commands.common import add_endpoint_flags, add_model_flags, load_recognizer
+from rivulet.commands.common import (
+    add_decoder_flags,
+    add_endpoint_flags,
+    add_model_flags,
+    load_recognizer,
+)
 
 
 def add_parser(commands: Any) -> None:
@@ -27,6 +32,7 @@ def add_parser(commands: Any) -> None:
         "--streams", type=int, metavar="N", help="N live streams in one process, taking turns"
     )
     add_model_flags(speed)
+    add_decoder_flags(speed)
     add_endpoint_flags(speed)
     speed.set_defaults(run=run_speed)
     bench_latency.add_parser(kinds)

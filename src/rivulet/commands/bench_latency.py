@@ -118,6 +118,9 @@ def add_parser(kinds: Any) -> None:
     parser.add_argument("--json", type=Path, metavar="PATH", help="every number and every word")
     parser.add_argument("--plot", type=Path, metavar="PATH.png", help="PATH-cdf.png and two more")
     add_model_flags(parser)
+    parser.add_argument(
+        "--decoder", choices=("beam", "greedy"), help="rivulet's (the model's own default)"
+    )
     add_endpoint_flags(parser)
     parser.set_defaults(run=run)
     plot = kinds.add_parser("plot", help="the pictures of a `bench latency --json` file")
@@ -193,7 +196,9 @@ def _engines(args: argparse.Namespace) -> "list[EngineConfig]":
         name, _, block = label.partition("@")
         chosen = model or (args.model if name == "rivulet" else "")
         block_ms = _block(block, label) if block else args.block_ms
-        configs.append(EngineConfig(name, chosen, args.threads, block_ms, endpoint, label))
+        configs.append(
+            EngineConfig(name, chosen, args.threads, block_ms, endpoint, label, args.decoder)
+        )
     names = [config.label for config in configs]
     if len(set(names)) < len(names):
         raise ConfigError(f"{len(names)} engines are named and one of them twice; name each once.")

@@ -1,11 +1,17 @@
 """Flags that several commands share."""
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from rivulet import checkpoint
+from rivulet.decoder import BeamConfig
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import ConfigError
 from rivulet.recognizer import BLOCK_MS, DEFAULT_BLOCK_MS, Recognizer
+
+DEFAULT_BOOST = 4.0  # nats: an expected phrase then wins against one 50 times likelier
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +29,67 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, default=1, help="CPU threads of the network (%(default)s)"
     )
+
+
+def add_decoder_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare how words are found."""
+    default = BeamConfig()
+    group = parser.add_argument_group("decoding (the model's own settings where none is given)")
+    group.add_argument(
+        "--decoder",
+        choices=("beam", "greedy"),
+        help="beam: lexicon and language model; greedy: the acoustic model alone",
+    )
+    group.add_argument(
+        "--beam-size", type=int, metavar="N", help=f"hypotheses kept ({default.beam_size})"
+    )
+    group.add_argument("--lm-weight", type=float, metavar="W", help="weight of the language model")
+    group.add_argument("--word-score", type=float, metavar="NATS", help="added for every word")
+    group.add_argument(
+        "--hot-word",
+        action="append",
+        default=[],
+        metavar="PHRASE[=NATS]",
+        help=f"a phrase to expect, in any spelling, and its boost ({DEFAULT_BOOST})",
+    )
+    group.add_argument(
+        "--hot-words", type=Path, metavar="FILE", help="the same, one a line; # begins a comment"
+    )
+    group.add_argument(
+        "--alternatives",
+        type=int,
+        default=0,
+        metavar="N",
+        help="readings to give in json and jsonl",
+    )
+
+
+def read_hot_words(phrases: Sequence[str], file: Path | None) -> dict[str, float]:
+    """Return phrases and boosts from `PHRASE[=NATS]`, the file's first.
+
+    Raises:
+        ConfigError: the file cannot be read, or a boost is no number.
+    """
+    lines: list[str] = []
+    if file is not None:
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the hot words in {file} cannot be read ({error}).") from error
+    found = {}
+    for entry in [*(line.split("#")[0].strip() for line in lines), *phrases]:
+        phrase, separator, boost = entry.rpartition("=")
+        try:
+            if entry:
+                found[phrase.strip() if separator else entry] = (
+                    float(boost) if separator else DEFAULT_BOOST
+                )
+        except ValueError as error:
+            raise ConfigError(
+                f"the boost of the hot phrase {entry!r} is no number; write PHRASE=NATS, for "
+                f"example {phrase.strip()}={DEFAULT_BOOST}."
+            ) from error
+    return found
 
 
 def add_endpoint_flags(parser: argparse.ArgumentParser) -> None:
@@ -60,4 +127,22 @@ def load_recognizer(args: argparse.Namespace) -> Recognizer:
         raise ConfigError(f"{args.threads} threads cannot compute; use at least 1.")
     torch.set_num_threads(args.threads)
     endpoint = EndpointConfig(args.rule1_silence, args.rule2_silence, args.rule3_length)
-    return Recognizer.load(args.model, args.block_ms, endpoint)
+    recognizer = Recognizer.load(args.model, args.block_ms, endpoint, args.decoder)
+    return _with_decoder_flags(recognizer, args)
+
+
+def _with_decoder_flags(recognizer: Recognizer, args: argparse.Namespace) -> Recognizer:
+    flags = ("beam_size", "lm_weight", "word_score")
+    changed = {name: getattr(args, name) for name in flags if getattr(args, name) is not None}
+    hot_words = read_hot_words(args.hot_word, args.hot_words)
+    if args.alternatives < 0:
+        raise ConfigError(f"{args.alternatives} alternatives cannot be given; ask for 0 or more.")
+    if recognizer.graph is None and (changed or hot_words or args.alternatives):
+        raise ConfigError(
+            "beam settings, hot words and alternatives need the beam, and this is greedy decoding; "
+            "leave them out, or use a model with a language model and --decoder beam."
+        )
+    wider = replace(
+        recognizer, beam=replace(recognizer.beam, **changed), alternatives=args.alternatives
+    )
+    return wider.with_hot_words(hot_words)

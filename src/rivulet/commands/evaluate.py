@@ -8,7 +8,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from rivulet.commands.common import add_endpoint_flags, add_model_flags, load_recognizer
+from rivulet.commands.common import (
+    add_decoder_flags,
+    add_endpoint_flags,
+    add_model_flags,
+    load_recognizer,
+)
 
 WORST = 10  # utterances shown
 
@@ -18,6 +23,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("evaluate", help="error rates on a manifest", description=__doc__)
     parser.add_argument("--manifest", type=Path, required=True, metavar="FILE.tsv")
     add_model_flags(parser)
+    add_decoder_flags(parser)
     add_endpoint_flags(parser)
     parser.set_defaults(run=run)
 

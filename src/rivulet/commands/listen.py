@@ -12,7 +12,12 @@ from typing import Any
 from rich.console import Console
 
 from rivulet import microphone
-from rivulet.commands.common import add_endpoint_flags, add_model_flags, load_recognizer
+from rivulet.commands.common import (
+    add_decoder_flags,
+    add_endpoint_flags,
+    add_model_flags,
+    load_recognizer,
+)
 from rivulet.console import LiveView, Transcript
 from rivulet.doctor import Finding
 from rivulet.errors import ConfigError
@@ -41,6 +46,7 @@ def add_parser(commands: Any) -> None:
         help="seconds of sound that may wait for the recognizer (%(default)s)",
     )
     add_model_flags(parser)
+    add_decoder_flags(parser)
     add_endpoint_flags(parser)
     parser.set_defaults(run=run)
 

@@ -20,7 +20,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--start",
         metavar="MODEL|DIR",
-        help="begin with the weights of this checkpoint, or of this training run with all its heads",
+        help="begin with the weights of this checkpoint, or of this run with all its heads",
     )
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     parser.add_argument("--max-steps", type=int, help="stop early, for a trial")
@@ -34,7 +34,10 @@ def add_parser(commands: Any) -> None:
     export.add_argument("--head", default="characters", help="characters, or for example bpe-256")
     export.add_argument("--phones", metavar="HEAD", help="the head that the beam reads")
     export.add_argument(
-        "--language-model", type=Path, metavar="DIR", help="made by `rivulet lm build`; for the beam"
+        "--language-model",
+        type=Path,
+        metavar="DIR",
+        help="made by `rivulet lm build`; for the beam",
     )
     export.add_argument("--name", default="default")
     export.add_argument(

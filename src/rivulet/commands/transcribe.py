@@ -12,7 +12,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from rivulet.audio import AudioFile
-from rivulet.commands.common import add_endpoint_flags, add_model_flags, load_recognizer
+from rivulet.commands.common import (
+    add_decoder_flags,
+    add_endpoint_flags,
+    add_model_flags,
+    load_recognizer,
+)
 from rivulet.errors import ConfigError, RivuletError
 from rivulet.recognizer import Recognizer
 from rivulet.writers import FORMATS, JsonWriter, Writer, open_writer
@@ -31,6 +36,7 @@ def add_parser(commands: Any) -> None:
         "-o", "--output", type=Path, metavar="PATH|DIR", help="a file; for several inputs a folder"
     )
     add_model_flags(parser)
+    add_decoder_flags(parser)
     add_endpoint_flags(parser)
     parser.set_defaults(run=run)
 

@@ -11,6 +11,7 @@ from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import EngineError
 from rivulet.events import Event, Final, Partial, Word
+from rivulet.recognizer import DecoderName
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class EngineConfig:
 
     model: a name or folder as the engine wants it; empty for its own.
     label: what the report calls it, if not by its name.
-    block_ms, endpoint: of rivulet alone.
+    block_ms, endpoint, decoder: of rivulet alone; None decodes as the model does by default.
     """
 
     name: str
@@ -28,6 +29,7 @@ class EngineConfig:
     block_ms: int = 160
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)
     label: str = ""
+    decoder: DecoderName | None = None
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ class RivuletEngine:
 
     @property
     def digest(self) -> str:
-        """The checkpoint's hash and the block."""
-        return f"{self.recognizer.checkpoint.digest[:12]}/block {self.recognizer.block_ms} ms"
+        """The checkpoint's hash, the decoder and the block."""
+        name = self.recognizer.checkpoint.digest[:12]
+        return f"{name}/{self.recognizer.settings.name}/block {self.recognizer.block_ms} ms"
 
     @property
     def lookahead_s(self) -> float:
@@ -115,5 +116,5 @@ def load(config: EngineConfig) -> RivuletEngine:
     """
     torch.set_num_threads(config.threads)
     model = config.model or checkpoint.DEFAULT_NAME
-    recognizer = Recognizer.load(model, config.block_ms, config.endpoint)
+    recognizer = Recognizer.load(model, config.block_ms, config.endpoint, config.decoder)
     return RivuletEngine(recognizer, folder_bytes(Path(checkpoint.find(model))))

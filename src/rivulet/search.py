@@ -1,0 +1,288 @@
+"""What the beam walks through: the lexicon as a tree, the n-gram over its words, hot words.
+
+flashlight-text searches and KenLM scores. Between them stands `NGram`: it merges histories that the
+n-gram cannot tell apart, which flashlight's own binding of KenLM does not. Without that, a beam of
+100 fills with copies of the same words: on dev it cost 3 points of WER, and words were settled
+after 2.6 s instead of 1.4 s (docs/experiments.md).
+"""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from flashlight.lib.text.decoder import LM, LMState, SmearingMode, Trie
+from flashlight.lib.text.decoder.kenlm import KenLM
+from flashlight.lib.text.dictionary import Dictionary
+
+from rivulet.errors import ConfigError
+from rivulet.lm import LanguageModel
+from rivulet.tokenizer import Tokenizer
+
+LN_10 = math.log(10.0)  # KenLM's scores are log10, everything here is natural
+HOMOPHONES = 6  # flashlight's Trie keeps so many words for one pronunciation
+BINARY = b"mmap lm"  # how a KenLM binary begins
+ORDER_AT = 88  # byte of a KenLM binary that holds its order: after the header's sanity record
+UNKNOWN = "<unk>"
+NEVER = np.float32(-1e4)  # log-probability of what cannot be
+PRONUNCIATIONS = 3  # guesses for a hot word that the lexicon lacks
+BOOSTS = (0.0, 20.0)  # nats; more would put the phrase into every noise
+
+
+Floats = npt.NDArray[np.float32]
+History = tuple[tuple[int, ...], tuple[int, ...]]  # last words, and the place in a hot phrase
+
+
+@dataclass(frozen=True)
+class HotPhrase:
+    """A phrase that counts for more.
+
+    text: as given.
+    spelled: as transcripts spell it.
+    ids: of its words.
+    boost: what it gains, in nats.
+    """
+
+    text: str
+    spelled: str
+    ids: tuple[int, ...]
+    boost: float
+
+
+@dataclass
+class PhraseTree:
+    """Which hot phrases are under way after some words (Aho and Corasick 1975).
+
+    A place is the words of a phrase spoken so far. Each word of a phrase is paid its part of the
+    boost as it comes, so that the beam keeps it; a phrase that breaks off pays back.
+    """
+
+    phrases: tuple[HotPhrase, ...] = ()
+    _paid: dict[tuple[int, ...], float] = field(default_factory=dict)
+    _boosts: dict[tuple[int, ...], float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Work out what is paid at each place."""
+        for phrase in self.phrases:
+            self._boosts[phrase.ids] = phrase.boost
+            for count in range(1, len(phrase.ids)):
+                part = phrase.boost * count / len(phrase.ids)
+                place = phrase.ids[:count]
+                self._paid[place] = max(part, self._paid.get(place, 0.0))
+
+    def step(self, place: tuple[int, ...], word: int) -> tuple[tuple[int, ...], float]:
+        """Return the place after `word` and what it gains, in nats; a loss is negative."""
+        owed = self._paid.get(place, 0.0)
+        said = (*place, word)
+        gain = max((self._boosts.get(said[i:], 0.0) for i in range(len(said))), default=0.0)
+        while said and said not in self._paid:
+            said = said[1:]
+        return said, gain + self._paid.get(said, 0.0) - owed
+
+    def owed(self, place: tuple[int, ...]) -> float:
+        """Return what has to be paid back if nothing more is said, in nats."""
+        return self._paid.get(place, 0.0)
+
+
+class NGram(LM):  # type: ignore[misc]  # flashlight has no types
+    """KenLM's model of one stream; word ids at and above `words` count as unknown words.
+
+    What it remembers is dropped at every `start`, so it grows with the open segment only.
+    """
+
+    def __init__(self, model: Any, order: int, words: int, phrases: PhraseTree) -> None:
+        """Share `model`; scores are log10 inside and natural outside."""
+        super().__init__()
+        self._model = model
+        self._context = order - 1
+        self._words = words
+        self._phrases = phrases
+        self.start(False)
+
+    def start(self, start_with_nothing: bool) -> Any:
+        """Begin a sentence."""
+        root = LMState()  # KenLM's own states must not be mixed with those that flashlight sees
+        nothing: History = ((), ())
+        self._histories: dict[Any, History] = {root: nothing}
+        self._states: dict[History, Any] = {nothing: root}
+        self._model_states: dict[Any, Any] = {root: self._model.start(start_with_nothing)}
+        self._known: dict[tuple[Any, int], tuple[Any, float]] = {}
+        return root
+
+    def score(self, state: Any, word: int) -> tuple[Any, float]:
+        """Return the state after `word` and its score; equal histories give the same state."""
+        known = self._known.get((state, word))
+        if known is None:
+            known = self._known[state, word] = self._score(state, word)
+        return known
+
+    def _score(self, state: Any, word: int) -> tuple[Any, float]:
+        said, place = self._histories[state]
+        place, gain = self._phrases.step(place, word)
+        after, log10_prob = self._model.score(self._model_states[state], min(word, self._words))
+        history = ((*said, word)[-self._context :], place)
+        merged = self._states.get(history)
+        if merged is None:
+            merged = self._states[history] = LMState()
+            self._histories[merged] = history
+            self._model_states[merged] = after
+        return merged, log10_prob * LN_10 + gain + _nudge(word)
+
+    def finish(self, state: Any) -> tuple[Any, float]:
+        """End the sentence."""
+        _, log10_prob = self._model.finish(self._model_states[state])
+        return state, log10_prob * LN_10 - self._phrases.owed(self._histories[state][1])
+
+
+@dataclass(frozen=True)
+class SearchGraph:
+    """Shared by all streams and never changed.
+
+    words: by id; those that only hot words brought come last.
+    trie: pronunciations in ids of `phones`, with the words' chance to begin a sentence.
+    """
+
+    language_model: LanguageModel
+    phones: Tokenizer
+    words: tuple[str, ...]
+    trie: Any
+    model: Any
+    order: int
+    phrases: PhraseTree = field(default_factory=PhraseTree)
+
+    @classmethod
+    def build(cls, language_model: LanguageModel, phones: Tokenizer) -> "SearchGraph":
+        """Load the n-gram and grow the tree; a second or two for 90,000 words.
+
+        Raises:
+            ConfigError: the lexicon uses a phone that the acoustic model does not write.
+        """
+        words = language_model.words
+        model = KenLM(str(language_model.path), Dictionary([*words, UNKNOWN]))
+        graph = cls(language_model, phones, words, None, model, _order(language_model.path))
+        return replace(graph, trie=graph._grow((), {}))
+
+    def with_hot_words(self, boosts: Mapping[str, float]) -> "SearchGraph":
+        """Return a graph in which the phrases, spelled in any way, gain so many nats.
+
+        Raises:
+            ConfigError: a phrase has no letters, or its boost is out of range.
+        """
+        words = list(self.words)
+        known = {word: index for index, word in enumerate(words)}
+        phrases = []
+        for text, boost in boosts.items():
+            spelled = _spelled(text, boost)
+            for word in spelled:
+                if word not in known:
+                    known[word] = len(words)
+                    words.append(word)
+            phrases.append(
+                HotPhrase(text, " ".join(spelled), tuple(known[w] for w in spelled), boost)
+            )
+        new = words[len(self.words) :]
+        sounds = [
+            (known[word], sound)
+            for word in new
+            for sound in self.language_model.pronounce(word, PRONUNCIATIONS)
+        ]
+        first = {phrase.ids[0]: phrase.boost / len(phrase.ids) for phrase in phrases}
+        return replace(
+            self,
+            words=tuple(words),
+            trie=self._grow(sounds, first),
+            phrases=PhraseTree(tuple(phrases)),
+        )
+
+    @property
+    def columns(self) -> int:
+        """Number of emissions a frame: see `emissions`."""
+        return 2 * len(self.phones)
+
+    def emissions(self, log_probs: Floats, before: Floats) -> Floats:
+        """Return what the search reads, (columns,), from a frame's (phones,) and the one before it.
+
+        CTC repeats a phone that lasts; flashlight allows that inside a word but not for its last
+        phone, which ends the word at once. So every word is in the tree twice, the second time with
+        a phone that means "the last one goes on", which is possible where that phone was likelier
+        than the blank. Columns: blank, phones, the same phones going on, and one that flashlight
+        wants between words and that never happens.
+        """
+        held = np.where(before[1:] >= before[0], log_probs[1:], NEVER)
+        return np.concatenate([log_probs, held, [NEVER]], dtype=np.float32)
+
+    def scorer(self) -> NGram:
+        """Return the n-gram for one stream."""
+        return NGram(self.model, self.order, len(self.language_model.words), self.phrases)
+
+    def _grow(self, more: Iterable[tuple[int, Sequence[str]]], boosts: Mapping[int, float]) -> Any:
+        """Return the tree of all pronunciations; `more` and words with boosts come first."""
+        ids = {phone: index for index, phone in enumerate(self.phones.tokens)}
+        homophones: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for word, sound in (*more, *self.language_model.pronunciations):
+            homophones[tuple(sound)].append(word)
+        unknown = len(self.language_model.words)
+        start = self.model.start(False)
+        chances = [self.model.score(start, i)[1] * LN_10 for i in range(unknown + 1)]
+
+        def chance(word: int) -> float:
+            return float(chances[min(word, unknown)] + boosts.get(word, 0.0))
+
+        def rank(word: int) -> tuple[bool, float, int]:
+            return word < unknown and word not in boosts, -chance(word), word
+
+        trie = Trie(self.columns, 0)
+        try:
+            for sound, words in homophones.items():
+                spelled = [ids[phone] for phone in sound]
+                held = [*spelled, spelled[-1] + len(ids) - 1]
+                for word in sorted(set(words), key=rank)[:HOMOPHONES]:
+                    trie.insert(spelled, word, chance(word))
+                    trie.insert(held, word, chance(word))
+        except KeyError as error:
+            raise ConfigError(
+                f"the lexicon uses the phone {error.args[0]} and the model writes "
+                f"{len(ids) - 1} others; give a language model made for it."
+            ) from error
+        trie.smear(SmearingMode.MAX)
+        return trie
+
+
+def _nudge(word: int) -> float:
+    """Return up to a thousandth of a nat.
+
+    A quantized model scores many words alike; flashlight breaks ties by addresses in memory, and
+    the same sound would give one word today and another tomorrow.
+    """
+    return -1e-3 * (word * 7919 % 10007) / 10007.0
+
+
+def _order(path: Path) -> int:
+    """Return the longest n-gram of a KenLM binary or an ARPA file, from its head."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if head.startswith(BINARY):
+        return head[ORDER_AT]
+    return max(int(n) for n in re.findall(rb"^ngram ([0-9]+)=", head, re.MULTILINE))
+
+
+def _spelled(text: str, boost: float) -> list[str]:
+    """Return the words of a hot phrase as transcripts spell them."""
+    kept = "".join(c if c.isalpha() or c == "'" else " " for c in text.replace("’", "'").upper())
+    words = [word for word in kept.split() if word.strip("'")]
+    if not words or not kept.isascii():
+        raise ConfigError(
+            f"the hot phrase {text!r} has {len(words)} words in the letters A to Z; spell it in "
+            "them."
+        )
+    if not BOOSTS[0] < boost <= BOOSTS[1]:
+        raise ConfigError(
+            f"the hot phrase {text!r} has a boost of {boost}; use more than {BOOSTS[0]} and at "
+            f"most {BOOSTS[1]}."
+        )
+    return words
