@@ -30,6 +30,7 @@ ORDER = [
     "console",
     "metrics",
     "latency",
+    "confidence",
     "synthesis",
     "alignment",
     "plots",

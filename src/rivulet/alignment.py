@@ -147,7 +147,9 @@ def measure_delay(
     Raises:
         AlignmentError: not one word was recognized, so there is nothing to measure.
     """
-    raw = replace(recognizer, checkpoint=replace(recognizer.checkpoint, timing=TimingConfig()))
+    loaded = recognizer.checkpoint
+    late = replace(loaded, timing=TimingConfig(), beam=replace(loaded.beam, timing=TimingConfig()))
+    raw = replace(recognizer, checkpoint=late)
     starts: list[float] = []
     ends: list[float] = []
     for samples, spoken in clips:

@@ -1,7 +1,7 @@
 """log_probs → hypothesis, in memory bounded by the open segment."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,13 +39,52 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
+class ConfidenceConfig:
+    """A logistic regression from what the search saw of a word to the chance that it is right.
+
+    agreement: weight of the mean log-ratio, over its frames, of the path to the likeliest phone:
+        how far lexicon and language model pulled it from the sound; at most 0.
+    sharpness: weight of the mean log-probability of the likeliest phone; at most 0.
+    phones: weight of the frames in which it has a phone, up to 8.
+    measured_on: the data, in words.
+    """
+
+    bias: float = 1.0
+    agreement: float = 3.0
+    sharpness: float = 3.0
+    phones: float = 0.1
+    measured_on: str = "not measured"
+
+
+@dataclass(frozen=True)
+class WordEvidence:
+    """What the search saw of a word; the fields are those of `ConfidenceConfig`."""
+
+    agreement: float
+    sharpness: float
+    phones: int
+
+    @property
+    def features(self) -> tuple[float, ...]:
+        """What the weights of `ConfidenceConfig` multiply, in its order."""
+        return (1.0, self.agreement, self.sharpness, float(min(self.phones, 8)))
+
+    def confidence(self, config: ConfidenceConfig) -> float:
+        """Return the chance that the word is right, 0 to 1."""
+        weights = (config.bias, config.agreement, config.sharpness, config.phones)
+        logit = sum(w * x for w, x in zip(weights, self.features, strict=True))
+        return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, logit))))
+
+
+@dataclass(frozen=True)
 class DecodedWord:
-    """A word, its output frames [start, end) and its confidence in [0, 1]."""
+    """A word, its output frames [start, end), its confidence in [0, 1] and what that rests on."""
 
     text: str
     start: int
     end: int
     confidence: float
+    evidence: WordEvidence | None = None
 
 
 class Decoder(Protocol):
@@ -235,43 +274,6 @@ class BeamConfig:
 
 
 @dataclass(frozen=True)
-class ConfidenceConfig:
-    """A logistic regression from what the search saw of a word to the chance that it is right.
-
-    agreement: weight of the mean log-ratio, over its frames, of the path to the likeliest phone:
-        how far lexicon and language model pulled it from the sound; at most 0.
-    sharpness: weight of the mean log-probability of the likeliest phone; at most 0.
-    phones: weight of the frames in which it has a phone, up to 8.
-    measured_on: the data, in words.
-    """
-
-    bias: float = 1.0
-    agreement: float = 3.0
-    sharpness: float = 3.0
-    phones: float = 0.1
-    measured_on: str = "not measured"
-
-
-@dataclass(frozen=True)
-class WordEvidence:
-    """What the search saw of a word; the fields are those of `ConfidenceConfig`."""
-
-    agreement: float
-    sharpness: float
-    phones: int
-
-    def confidence(self, config: ConfidenceConfig) -> float:
-        """Return the chance that the word is right, 0 to 1."""
-        logit = (
-            config.bias
-            + config.agreement * self.agreement
-            + config.sharpness * self.sharpness
-            + config.phones * min(self.phones, 8)
-        )
-        return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, logit))))
-
-
-@dataclass(frozen=True)
 class _Reading:
     """What the beam says at a frame: the best path's words and how many all paths share.
 
@@ -430,10 +432,7 @@ class BeamDecoder:
                 words.append(self._word(ids[place], first, place, tokens))
                 start = None
         if words and self._open_since is not None:
-            first_word = words[0]
-            words[0] = DecodedWord(
-                first_word.text, self._open_since, first_word.end, first_word.confidence
-            )
+            words[0] = replace(words[0], start=self._open_since)
         return words
 
     def _word(self, word: int, first: int, last: int, tokens: list[int]) -> DecodedWord:
@@ -447,6 +446,7 @@ class BeamDecoder:
             self._frame_of(first),
             self._frame_of(last) + 1,
             evidence.confidence(self._confidence),
+            evidence,
         )
 
     def _alternatives(self, ended: list[Any]) -> tuple[Alternative, ...]:

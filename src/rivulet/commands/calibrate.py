@@ -1,54 +1,107 @@
-"""`rivulet calibrate`: measure how late a model shows words, and store it in its checkpoint."""
+"""`rivulet calibrate`: measure how late a model shows words and how sure it may be; store both."""
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rivulet.commands.clips import load_samples
 from rivulet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rivulet.recognizer import Recognizer
+    from rivulet.training.manifest import Utterance
 
 
 def add_parser(commands: Any) -> None:
     """Declare the command."""
     parser = commands.add_parser(
-        "calibrate", help="store a model's word delay", description=__doc__
+        "calibrate", help="store a model's word delay and confidence", description=__doc__
     )
     parser.add_argument("model", type=Path, metavar="DIR", help="a checkpoint folder")
     parser.add_argument("--manifest", type=Path, required=True, metavar="FILE.tsv")
     parser.add_argument(
-        "--reference", type=Path, required=True, metavar="WORDS.ctm", help="see `rivulet align`"
+        "--reference", type=Path, metavar="WORDS.ctm", help="measure the delay: see `rivulet align`"
     )
     parser.add_argument(
-        "--name", help="what the reference is, in words, for the card (the files' names)"
+        "--confidence",
+        action="store_true",
+        help="fit the beam's confidence on every second utterance, report it on the others",
+    )
+    parser.add_argument(
+        "--decoder", choices=("beam", "greedy"), help="whose delay (the model's default)"
+    )
+    parser.add_argument(
+        "--name", help="what the data is, in words, for the card (the files' names)"
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, store, and print the numbers with one JSON object as the last line."""
-    from rivulet import checkpoint
-    from rivulet.alignment import measure_delay
-    from rivulet.ctm import read_ctm
     from rivulet.recognizer import Recognizer
     from rivulet.training.manifest import read_manifest
 
-    loaded = checkpoint.load(args.model)
+    if args.reference is None and not args.confidence:
+        raise ConfigError("0 things to measure; give --reference WORDS.ctm or --confidence.")
+    recognizer = Recognizer.load(args.model, decoder=args.decoder)
+    utterances = read_manifest(args.manifest)
+    numbers: dict[str, Any] = {"calibrate": str(args.model), "decoder": recognizer.settings.name}
+    if args.reference is not None:
+        numbers |= _delay(args, recognizer, utterances)
+    if args.confidence:
+        numbers |= _confidence(args, recognizer, utterances)
+    print(json.dumps(numbers))
+    return 0
+
+
+def _delay(
+    args: argparse.Namespace, recognizer: "Recognizer", utterances: "list[Utterance]"
+) -> dict[str, Any]:
+    from rivulet import checkpoint
+    from rivulet.alignment import measure_delay
+    from rivulet.ctm import read_ctm
+
     words = read_ctm(args.reference)
-    clips = [u for u in read_manifest(args.manifest) if u.id in words]
+    clips = [u for u in utterances if u.id in words]
     if not clips:
         raise ConfigError(
             f"{args.reference} has times of {len(words)} clips and none is in {args.manifest}; "
             "give files that belong together."
         )
-    delay = measure_delay(Recognizer(loaded), ((load_samples(u), words[u.id]) for u in clips))
+    delay = measure_delay(recognizer, ((load_samples(u), words[u.id]) for u in clips))
     name = (
         args.name or f"{delay.words} words of {args.manifest.name}, times of {args.reference.name}"
     )
-    checkpoint.store_timing(args.model, delay.timing(name))
+    if recognizer.graph is None:
+        checkpoint.store_timing(args.model, delay.timing(name))
+    else:
+        beam = checkpoint.load(args.model).beam
+        checkpoint.store_beam(args.model, replace(beam, timing=delay.timing(name)))
     print(f"{delay.words} words of {len(clips)} clips")
     print(f"start {1000 * delay.start_s:.0f} ms late (spread {1000 * delay.start_spread_s:.0f} ms)")
     print(f"end   {1000 * delay.end_s:.0f} ms late (spread {1000 * delay.end_spread_s:.0f} ms)")
-    print(json.dumps({"calibrate": str(args.model), "clips": len(clips), **asdict(delay)}))
-    return 0
+    return {"clips": len(clips), **asdict(delay)}
+
+
+def _confidence(
+    args: argparse.Namespace, recognizer: "Recognizer", utterances: "list[Utterance]"
+) -> dict[str, Any]:
+    from rivulet import checkpoint
+    from rivulet.confidence import collect, fit, reliability
+
+    found = [
+        collect(recognizer, ((load_samples(u), u.text) for u in utterances[i::2])) for i in (0, 1)
+    ]
+    name = args.name or f"every second utterance of {args.manifest.name}"
+    fitted = fit(found[0], name)
+    measured = reliability(found[1], fitted)
+    beam = checkpoint.load(args.model).beam
+    checkpoint.store_beam(args.model, replace(beam, confidence=fitted))
+    print(f"{'confidence':>12} {'words':>7} {'mean':>7} {'right':>7}")
+    for place, group in enumerate(measured.bins):
+        tenth = f"{place / 10:.1f}-{(place + 1) / 10:.1f}"
+        print(f"{tenth:>12} {group.words:7} {group.confidence:7.3f} {group.right:7.3f}")
+    print(f"expected calibration error {measured.error:.4f}, separation {measured.separation:.3f}")
+    return {"fitted": asdict(fitted), "reliability": asdict(measured)}
