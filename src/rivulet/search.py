@@ -241,7 +241,9 @@ class SearchGraph:
             for sound, words in homophones.items():
                 spelled = [ids[phone] for phone in sound]
                 held = [*spelled, spelled[-1] + len(ids) - 1]
-                for word in sorted(set(words), key=rank)[:HOMOPHONES]:
+                if len(words) > 1:
+                    words = sorted(set(words), key=rank)[:HOMOPHONES]
+                for word in words:
                     trie.insert(spelled, word, chance(word))
                     trie.insert(held, word, chance(word))
         except KeyError as error:
