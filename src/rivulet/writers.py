@@ -7,6 +7,7 @@ from typing import Any, Protocol, TextIO
 
 from rivulet.events import Event, Final, Partial
 
+ON_REQUEST = ("alternatives", "hot_words")  # of a Final, written only where there are some
 FORMATS = ("txt", "srt", "vtt", "json", "jsonl")
 
 
@@ -81,10 +82,7 @@ class JsonWriter:
 
     def close(self, seconds: float) -> None:
         """Hand over the document."""
-        segments = [
-            {"start": f.start, "end": f.end, "text": f.text, "words": [asdict(w) for w in f.words]}
-            for f in self._finals
-        ]
+        segments = [_segment(final) for final in self._finals]
         text = " ".join(f.text for f in self._finals)
         self._give(
             {"file": self._file, "seconds": round(seconds, 3), "text": text, "segments": segments}
@@ -114,8 +112,15 @@ class JsonLinesWriter:
 def event_to_dict(event: Event) -> dict[str, Any]:
     """Return an event as plain data, `"type"` first."""
     kind = "partial" if isinstance(event, Partial) else "final"
-    unasked = {name for name in ("alternatives", "hot_words") if not getattr(event, name, True)}
+    unasked = {name for name in ON_REQUEST if not getattr(event, name, True)}
     return {"type": kind, **{k: v for k, v in asdict(event).items() if k not in unasked}}
+
+
+def _segment(final: Final) -> dict[str, Any]:
+    """Return a segment of a document."""
+    names = ("start", "end", "text", "words", *ON_REQUEST)
+    whole = event_to_dict(final)
+    return {name: whole[name] for name in names if name in whole}
 
 
 def open_writer(format_name: str, out: TextIO, file: str, several: bool) -> Writer:
