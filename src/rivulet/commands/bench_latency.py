@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,13 @@ def add_parser(kinds: Any) -> None:
         metavar="S",
         help="background noise after each clip, so that an endpoint can come (%(default)s)",
     )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="engines at a time; more than 1 disturbs the real clock (%(default)s)",
+    )
     parser.add_argument("--json", type=Path, metavar="PATH", help="every number and every word")
     parser.add_argument("--plot", type=Path, metavar="PATH.png", help="PATH-cdf.png and two more")
     add_model_flags(parser)
@@ -136,16 +144,21 @@ def run(args: argparse.Namespace) -> int:
 
     chunks = _chunks(args.chunk_ms)
     replaying = ReplayConfig(chunks, args.clock == "real", args.compute_factor, args.tail)
+    if args.jobs < 1 or (args.jobs > 1 and args.clock == "real"):
+        raise ConfigError(
+            f"--jobs {args.jobs} cannot be used; give at least 1, and 1 on the real clock."
+        )
     configs = _engines(args)
     for path in (args.json, args.plot):
         if path is not None and not path.parent.is_dir():
             raise ConfigError(f"the folder {path.parent} does not exist; make it first.")
     os.environ["OMP_NUM_THREADS"] = str(args.threads)  # engines run in processes of their own
     clips, reference = _clips(args)
-    done = []
-    for config in configs:
-        print(f"{config.name}: {len(clips)} clips x {len(chunks)} chunk sizes", file=sys.stderr)
-        done.append(run_apart(config, clips, replaying))
+    print(
+        f"{len(configs)} engines x {len(clips)} clips x {len(chunks)} chunk sizes", file=sys.stderr
+    )
+    with ThreadPoolExecutor(args.jobs) as pool:  # each engine runs in a process of its own
+        done = list(pool.map(lambda config: run_apart(config, clips, replaying), configs))
     _print_tables(done)
     document = _document(args, replaying, reference, done)
     full = {**document, "word_columns": WORD_COLUMNS, "engines": _with_words(document, done)}
