@@ -6,6 +6,7 @@ import pytest
 from conftest import SAMPLES
 from language_helpers import TinyModel
 
+from rivulet import checkpoint
 from rivulet.__main__ import main
 from rivulet.errors import LanguageModelError
 from rivulet.language import arpa, kenlm
@@ -101,6 +102,27 @@ def _prob(model, gram):
 def test_a_ready_model_needs_no_text(tools, files, capsys):
     assert build(files, "--arpa", "@ready.arpa", "--dictionary", "@dictionary") == 0
     assert numbers(capsys)["ngrams"] == arpa.read(files / "ready.arpa").counts
+
+
+def test_without_a_dictionary_words_sound_as_in_the_shipped_model(
+    tools, files, capsys, monkeypatch
+):
+    flags = ("@text.txt", "--held-out", "0")
+    assert build(files, *flags, "--dictionary", "@dictionary") == 0
+    (files / "shipped").mkdir()
+    (files / "model").rename(files / "shipped" / checkpoint.LM_FOLDER)
+    monkeypatch.setattr(checkpoint, "find", lambda model: files / "shipped")
+    capsys.readouterr()
+    assert build(files, *flags) == 0
+    said = numbers(capsys)
+    assert said["sources"] == {
+        "lexicon.txt.xz": said["words"],
+        "known word with a regular ending": 0,
+        "letter-to-sound": 0,
+    }
+    for name in said["bytes"]:
+        made, shipped = files / "model" / name, files / "shipped" / "lm" / name
+        assert made.read_bytes() == shipped.read_bytes()
 
 
 def test_the_vocabulary_bounds_the_words(tools, files, capsys):

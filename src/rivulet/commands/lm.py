@@ -186,7 +186,7 @@ def _dictionaries(names: list[str] | None) -> "dict[str, Pronunciations]":
 def _shipped() -> Path:
     from rivulet import checkpoint
 
-    return checkpoint.find(checkpoint.DEFAULT_NAME)
+    return checkpoint.find(checkpoint.DEFAULT_NAME) / checkpoint.LM_FOLDER
 
 
 def _ngrams(

@@ -40,7 +40,9 @@ def read_dictionary(name: str) -> dict[str, list[Phones]]:
     """
     path = _pocketsphinx() if name == POCKETSPHINX else Path(name)
     if not path.is_file():
-        raise LanguageModelError(f"the pronouncing dictionary {path} does not exist.")
+        raise LanguageModelError(
+            f"the pronouncing dictionary {path} does not exist; name one with --dictionary."
+        )
     opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
     words: dict[str, list[Phones]] = {}
     try:
