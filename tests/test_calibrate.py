@@ -22,11 +22,19 @@ def folder(tmp_path):
     return shutil.copytree(ROOT / "checkpoints" / "default", tmp_path / "model")
 
 
+@pytest.fixture(params=["beam", "greedy"])
+def decoder(request):
+    return request.param
+
+
 @pytest.fixture
-def reference(tmp_path, folder):
+def reference(tmp_path, folder, decoder):
     """Times of the model's own words in a clip, all earlier by a known delay."""
-    plain = dataclasses.replace(checkpoint.load(folder), timing=TimingConfig())
-    stream = Recognizer(plain).stream()
+    loaded = checkpoint.load(folder)
+    beam = dataclasses.replace(loaded.beam, timing=TimingConfig())
+    plain = dataclasses.replace(loaded, timing=TimingConfig(), beam=beam)
+    recognizer = Recognizer.load(folder, decoder=decoder)
+    stream = dataclasses.replace(recognizer, checkpoint=plain).stream()
     events = stream.accept(np.concatenate(list(read(SAMPLES / "slt.flac")))) + stream.finish()
     words = [w for e in events if isinstance(e, Final) for w in e.words]
     spoken = [SpokenWord(w.text, w.start - LATE_S, w.end - LATE_S) for w in words[1:]]
@@ -38,14 +46,19 @@ def reference(tmp_path, folder):
     return tmp_path / "words.ctm"
 
 
-def test_the_measured_delay_is_stored_and_taken_off(folder, reference, tmp_path, capsys):
+def test_the_measured_delay_is_stored_and_taken_off(folder, reference, decoder, tmp_path, capsys):
     before = checkpoint.load(folder)
     arguments = ["calibrate", str(folder), "--manifest", str(tmp_path / "list.tsv")]
+    arguments += ["--decoder", decoder]
     assert main([*arguments, "--reference", str(reference), "--name", "a known delay"]) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     after = checkpoint.load(folder)
     assert report["start_s"] == pytest.approx(LATE_S, abs=0.005)
-    assert after.timing == TimingConfig(
+    stored, other = after.timing, after.beam.timing
+    if decoder == "beam":
+        stored, other = other, stored
+    assert other in (before.timing, before.beam.timing)
+    assert stored == TimingConfig(
         round(report["start_s"], 3), round(report["end_s"], 3), "a known delay"
     )
     assert (folder / "model.safetensors").read_bytes() == (
@@ -59,3 +72,24 @@ def test_files_that_do_not_belong_together_are_refused(folder, reference, tmp_pa
     arguments = ["calibrate", str(folder), "--manifest", str(tmp_path / "list.tsv")]
     assert main([*arguments, "--reference", str(tmp_path / "other.ctm")]) == 1
     assert "times of 1 clips and none is in" in capsys.readouterr().err
+
+
+def test_confidence_is_fitted_and_stored(folder, tmp_path, capsys):
+    rows = [
+        f"{clip.stem}\t{clip}\t4.0\tme\t{clip.with_suffix('.txt').read_text().upper().strip()}"
+        for clip in sorted(SAMPLES.glob("*.flac"))
+    ]
+    (tmp_path / "list.tsv").write_text("id\tpath\tseconds\tspeaker\ttext\n" + "\n".join(rows))
+    arguments = ["calibrate", str(folder), "--manifest", str(tmp_path / "list.tsv")]
+    assert main([*arguments, "--confidence", "--name", "samples"]) == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    fitted = checkpoint.load(folder).beam.confidence
+    assert fitted.measured_on == "samples"
+    assert dataclasses.asdict(fitted) == report["fitted"]
+    assert sum(group["words"] for group in report["reliability"]["bins"]) > 10
+
+
+def test_calibrating_nothing_is_refused(folder, tmp_path, capsys):
+    (tmp_path / "list.tsv").write_text("id\tpath\tseconds\tspeaker\ttext\n")
+    assert main(["calibrate", str(folder), "--manifest", str(tmp_path / "list.tsv")]) == 1
+    assert "0 things to measure" in capsys.readouterr().err
