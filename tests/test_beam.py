@@ -160,6 +160,28 @@ def test_a_segment_may_end_while_a_word_goes_on(graph):
     assert first[-1].end <= second[0].start
 
 
+def test_what_is_remembered_stays_bounded_though_nobody_pauses(graph):
+    decoder = BeamDecoder(graph, NARROW)
+    sizes, words = [], []
+    for _ in range(12):
+        decoder.push(spelled("BEE A BAA BEE " * 10))
+        words += decoder.finish_segment(keep_open_word=True)
+        sizes.append(len(decoder._scorer._known) + len(decoder._scorer._histories))
+    words += decoder.finish_segment()
+    assert [word.text for word in words] == ["BEE", "A", "BAA", "BEE"] * 120
+    assert max(sizes[2:]) <= 2 * max(sizes[:2])
+
+
+def test_what_was_called_settled_goes_with_its_segment(graph):
+    for seed in range(6):
+        decoder = BeamDecoder(graph, NARROW)
+        decoder.push(noise(170, seed))
+        promised = [word.text for word in decoder.words()][: decoder.settled()]
+        kept = [word.text for word in decoder.finish_segment(keep_open_word=True)]
+        assert kept == promised
+        assert kept
+
+
 def test_the_next_segment_begins_anew(graph):
     decoder = BeamDecoder(graph, NARROW)
     decoder.push(spelled("BEE A"))

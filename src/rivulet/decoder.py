@@ -350,9 +350,12 @@ class BeamDecoder:
     def _search_in(self, row: npt.NDArray[np.float32]) -> None:
         emissions = self._graph.emissions(row, self._before)
         emissions += self._nudges[self.frame % NUDGE_FRAMES]
+        self._take(emissions, self.frame)
+
+    def _take(self, emissions: npt.NDArray[np.float32], frame: int) -> None:
         self._search.decode_step(emissions.ctypes.data, 1, len(emissions))
         self._rows.append(emissions)
-        self._frames.append(self.frame)
+        self._frames.append(frame)
         self._read = None
         if len(self._rows) % TIDY_FRAMES == 0:
             self._tidy()
@@ -368,19 +371,28 @@ class BeamDecoder:
     def finish_segment(self, keep_open_word: bool = False) -> list[DecodedWord]:
         """Return the segment's words and begin the next.
 
-        With `keep_open_word` only what is settled goes, and the search goes on with the rest.
+        With `keep_open_word` only what is settled goes, and the rest is searched anew: what the
+        n-gram remembers would otherwise grow as long as nobody pauses.
         """
-        if keep_open_word:
-            self._tidy()
-            if self._settled:
-                words, self._settled = self._settled, []
-                self.alternatives = ()
-                return words
+        if keep_open_word and self.settled():
+            return self._finish_settled()
         self._search.decode_end()
         ended = sorted(self._search.get_all_final_hypothesis(), key=lambda found: -found.score)
         words = self._settled + self._words_of(ended[0])
         self.alternatives = self._alternatives(ended)
         self._begin()
+        return words
+
+    def _finish_settled(self) -> list[DecodedWord]:
+        reading = self._reading()
+        words = self._settled + reading.words[: reading.shared]
+        ends = [i for i, word in enumerate(reading.best.words) if i and word >= 0]
+        place = ends[reading.shared - 1] if reading.shared else 0
+        rest = list(zip(self._rows[place:], self._frames[place:], strict=True))
+        self.alternatives = ()
+        self._begin()
+        for emissions, frame in rest:
+            self._take(emissions, frame)
         return words
 
     def _reading(self) -> _Reading:
