@@ -11,6 +11,7 @@ import torch
 from conftest import ROOT, SAMPLES
 from safetensors.torch import load_file
 
+from rivulet import checkpoint
 from rivulet.errors import ConfigError
 from rivulet.model import ModelConfig
 from rivulet.recognizer import Recognizer
@@ -26,6 +27,7 @@ from rivulet.training.config import DataConfig, Recipe, read_recipe
 from rivulet.training.corpora import sound_folder
 from rivulet.training.evaluation import evaluate
 from rivulet.training.export import ExportConfig, export
+from rivulet.training.heads import HeadedModel
 from rivulet.training.loop import RESUME_FILE, learning_rate, train
 from rivulet.training.manifest import write_manifest
 from rivulet.training.start import BEST_FILE, read_run, read_start
@@ -138,6 +140,20 @@ def test_a_new_head_learns_over_a_frozen_trunk(tmp_path, data):
         29,
         len(phones(Path(data.dictionary)).tokenizer),
     )
+
+
+def test_training_can_begin_with_both_heads_of_a_shipped_model():
+    start = read_start("default")
+    sizes = {"bpe-1000": 1000, "phones": 41}
+    tokenizers = {
+        name: next(t for t, _, _ in start.heads if len(t) == size) for name, size in sizes.items()
+    }
+    model = HeadedModel(ModelConfig(tokens=1000), sizes, {})
+    start.give_to(model, tokenizers)
+    shipped = checkpoint.load("default").model
+    assert torch.equal(model.acoustic.output.weight, shipped.output.weight)
+    assert torch.equal(model.head("phones").weight, shipped.phone_output.weight)
+    assert torch.equal(model.acoustic.row.weight, shipped.row.weight)
 
 
 def test_two_processes_train_together(tmp_path, data):

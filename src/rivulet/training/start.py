@@ -70,8 +70,11 @@ def read_start(source: str) -> Start:
     if (Path(source) / SETTINGS_FILE).is_file():
         return _start_of_run(source, read_run(Path(source)))
     shipped = checkpoint.load(source)
-    head = (shipped.tokenizer, shipped.model.config.layers, shipped.model.output)
-    return Start(source, _trunk(shipped.model), (head,), shipped.statistics)
+    top = shipped.model.config.layers
+    heads: list[tuple[Tokenizer, int, nn.Module]] = [(shipped.tokenizer, top, shipped.model.output)]
+    if shipped.phones is not None and shipped.model.phone_output is not None:
+        heads.append((shipped.phones, top, shipped.model.phone_output))
+    return Start(source, _trunk(shipped.model), tuple(heads), shipped.statistics)
 
 
 def read_run(folder: Path) -> TrainedRun:
@@ -102,4 +105,5 @@ def _start_of_run(name: str, run: TrainedRun) -> Start:
 
 
 def _trunk(model: nn.Module) -> dict[str, Tensor]:
-    return {k: v for k, v in model.state_dict().items() if not k.startswith("output.")}
+    heads = ("output.", "phone_output.")
+    return {k: v for k, v in model.state_dict().items() if not k.startswith(heads)}
