@@ -51,6 +51,7 @@ TRAINING_ORDER = [
     "targets",
     "config",
     "batches",
+    "gru",
     "heads",
     "start",
     "resume",

@@ -10,6 +10,7 @@ from torch.nn import functional
 from rivulet.errors import ConfigError
 from rivulet.model import AcousticModel, ModelConfig
 from rivulet.training.batches import Batch, HeadTarget
+from rivulet.training.gru import TrainingGRU
 
 
 class HeadedModel(nn.Module):
@@ -25,6 +26,9 @@ class HeadedModel(nn.Module):
         """Make a head for each of `tokens`: name → number of tokens."""
         super().__init__()
         self.acoustic = AcousticModel(config)
+        if config.cell == "gru":
+            for layer in self.acoustic.layers:
+                layer.cell = TrainingGRU(config.hidden, config.hidden, batch_first=True)
         self.first, *others = tokens
         self.layers = {name: layers.get(name, config.layers) - 1 for name in tokens}
         self.others = nn.ModuleDict(
