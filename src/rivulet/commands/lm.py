@@ -74,7 +74,16 @@ def _add_build(verbs: Any) -> None:
         help="for each order: drop n-grams of the texts seen so often or less (0)",
     )
     build.add_argument(
-        "--vocabulary", metavar="N|FILE", help="the N most frequent words of the texts, or a list"
+        "--vocabulary",
+        metavar="N|FILE",
+        help="the N most frequent words of the texts, without texts of --arpa; or a list",
+    )
+    build.add_argument(
+        "--entropy-prune",
+        type=float,
+        default=0.0,
+        metavar="GROWTH",
+        help="drop n-grams without which perplexity grows by less than this share, such as 1e-8",
     )
     build.add_argument(
         "--dictionary",
@@ -170,8 +179,10 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--mix {args.mix:g} is not between 0 and 1; 0.5 takes half of each.")
     if args.held_out < 0:
         raise ConfigError(f"--held-out {args.held_out} is negative; 0 leaves the measurement out.")
-    if args.vocabulary and not args.texts:
-        raise ConfigError(f"--vocabulary {args.vocabulary} chooses words of texts; give a text.")
+    if not 0.0 <= args.entropy_prune < 1.0:
+        raise ConfigError(
+            f"--entropy-prune {args.entropy_prune:g} is not between 0 and 1; 1e-8 drops few."
+        )
     if args.vocabulary and args.vocabulary.isdigit() and not int(args.vocabulary):
         raise ConfigError("a vocabulary of 0 words says nothing; give a larger number.")
 
@@ -193,29 +204,30 @@ def _ngrams(
     args: argparse.Namespace, known: "Pronunciations", tools: "Tools", work: Path
 ) -> "BackoffModel":
     """Estimate, read or mix the n-grams; write `lm.bin` to `work`."""
-    from rivulet.language import arpa, text
+    from rivulet.language import arpa, pruning, text
 
     path = work / "lm.arpa"
+    ready = arpa.read(args.arpa) if args.arpa else None
     if args.texts:
         counts = text.write_sentences(text.read_sentences(args.texts, known), work / "text")
         words = text.choose_vocabulary(args.vocabulary, counts)
         print(f"{counts.total()} words of text, {len(words)} of {len(counts)} different ones kept")
         tools.estimate(work / "text", path, args.order, args.prune, words)
-    if args.arpa and args.texts:
-        model = arpa.mix(arpa.read(path), arpa.read(args.arpa), args.mix)
-        arpa.write(model, path)
-    elif args.arpa:
-        model = arpa.read(args.arpa)
-        with arpa.open_text(args.arpa) as packed, path.open("w", encoding="utf-8") as plain:
-            shutil.copyfileobj(packed, plain)
+        estimated = arpa.read(path)
+        model = arpa.mix(estimated, ready, args.mix) if ready is not None else estimated
     else:
-        model = arpa.read(path)
+        assert ready is not None, "_check asks for one of both"
+        words = text.choose_vocabulary(args.vocabulary, ready.chances)
+        model = pruning.keep_words(ready, words) if args.vocabulary else ready
+    if args.entropy_prune:
+        model = pruning.entropy_prune(model, args.entropy_prune)
     strange = [word for word in model.words if normalize(word) != word]
     if strange or not model.words:
         raise LanguageModelError(
             f"{len(strange)} of {len(model.words)} words such as {strange[:1]} are not written in "
             "A-Z and apostrophe; make the ARPA file from normalized text."
         )
+    arpa.write(model, path)
     tools.binarize(path, work / LM_FILE)
     if args.write_arpa:
         shutil.move(path, args.write_arpa)

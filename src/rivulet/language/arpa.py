@@ -58,6 +58,12 @@ class BackoffModel:
         """Return the vocabulary without the marks <s>, </s> and <unk>."""
         return tuple(word for word in self.vocabulary if word not in NOT_WORDS)
 
+    @property
+    def chances(self) -> dict[str, float]:
+        """Return the probability of each word alone."""
+        chances = dict(zip(self.vocabulary, 10.0 ** self.grams[0].log_probs, strict=True))
+        return {word: chances[word] for word in self.words}
+
     def find(self, words: Ids) -> tuple[Ids, npt.NDArray[np.bool_]]:
         """Look up n-grams (N, n); return their places (N,) and whether they are there (N,)."""
         place = np.zeros(len(words), dtype=np.int64)
@@ -208,7 +214,7 @@ def mix(one: BackoffModel, other: BackoffModel, weight: float) -> BackoffModel:
         chances = sum(share * 10.0 ** part.log_probs(words) for part, share in parts)
         log_probs = np.log10(np.maximum(chances, 10.0**NEVER))
         grams = Grams(keys, words, log_probs, np.zeros(len(keys)))
-        mixed = _with_backoffs(BackoffModel(vocabulary, (*mixed.grams, grams)))
+        mixed = with_backoffs(BackoffModel(vocabulary, (*mixed.grams, grams)))
     return mixed
 
 
@@ -227,7 +233,7 @@ def _renumbered(model: BackoffModel, vocabulary: tuple[str, ...]) -> BackoffMode
     return BackoffModel(vocabulary, tuple(renumbered))
 
 
-def _with_backoffs(model: BackoffModel) -> BackoffModel:
+def with_backoffs(model: BackoffModel) -> BackoffModel:
     """Return the model with the back-off weights of its longest contexts, the n-1-grams.
 
     What the listed words leave over is shared among the others as the shorter context says (Katz

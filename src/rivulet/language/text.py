@@ -4,7 +4,7 @@ import gzip
 import lzma
 import sys
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -61,11 +61,13 @@ def write_sentences(sentences: Iterable[str], path: Path) -> Counter[str]:
     return counts
 
 
-def choose_vocabulary(wanted: str | None, counts: Counter[str]) -> list[str]:
+def choose_vocabulary(wanted: str | None, counts: Mapping[str, float]) -> list[str]:
     """Return the words to keep, in order: the N most frequent, those of a file, or all.
 
+    counts: how often a word is in the texts, or its probability.
+
     Raises:
-        LanguageModelError: the file does not exist, or none of its words is in the texts.
+        LanguageModelError: the file does not exist, or none of its words is counted.
     """
     if wanted is None:
         return sorted(counts)
@@ -81,7 +83,7 @@ def choose_vocabulary(wanted: str | None, counts: Counter[str]) -> list[str]:
         chosen = [word for word in listed if word in counts]
     if not chosen:
         raise LanguageModelError(
-            f"the vocabulary {wanted} leaves none of the {len(counts)} words of the texts; "
+            f"the vocabulary {wanted} leaves none of the {len(counts)} words there are; "
             "give a larger one."
         )
     return sorted(chosen)
