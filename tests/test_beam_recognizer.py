@@ -35,7 +35,7 @@ def save_model(folder):
         model.phone_output.bias[0] += 2.0
     made = dataclasses.replace(small, model=model, phones=PHONES, name="both")
     folder.mkdir()
-    checkpoint.save(made, folder, half=False, language_model=language_model(folder.parent))
+    checkpoint.save(made, folder, bits=32, language_model=language_model(folder.parent))
     return folder
 
 

@@ -80,7 +80,7 @@ def test_the_tail_is_as_loud_as_the_background_and_always_the_same() -> None:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
-    checkpoint.save(small_checkpoint(), folder, half=False)
+    checkpoint.save(small_checkpoint(), folder, bits=32)
     return folder
 
 

@@ -7,8 +7,11 @@ import torch
 from conftest import ROOT, small_checkpoint
 
 from rivulet import checkpoint
-from rivulet.checkpoint import HASHED, TimingConfig
-from rivulet.errors import CheckpointError
+from rivulet.checkpoint import HASHED, PACKED_FILE, WEIGHTS_FILE, TimingConfig
+from rivulet.errors import CheckpointError, ConfigError
+from rivulet.quantization import dequantize, quantize
+
+EVERY_FILE = (WEIGHTS_FILE, *HASHED)
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ def test_what_is_saved_comes_back(folder):
 
 
 def test_full_precision_is_exact(tmp_path):
-    checkpoint.save(small_checkpoint(), tmp_path, half=False)
+    checkpoint.save(small_checkpoint(), tmp_path, bits=32)
     for a, b in zip(
         checkpoint.load(tmp_path).model.parameters(),
         small_checkpoint().model.parameters(),
@@ -44,14 +47,48 @@ def test_full_precision_is_exact(tmp_path):
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("name", [*HASHED, "config.json"])
+@pytest.mark.parametrize("bits", [8, 6])
+def test_few_bits_are_off_by_half_a_step_at_most_and_small(tmp_path, bits):
+    checkpoint.save(small_checkpoint(), tmp_path, bits=16)
+    whole = (tmp_path / WEIGHTS_FILE).stat().st_size
+    checkpoint.save(small_checkpoint(), tmp_path, bits=bits)
+    assert not (tmp_path / WEIGHTS_FILE).exists()
+    assert (tmp_path / PACKED_FILE).stat().st_size < whole * (bits + 4) / 16
+    after = checkpoint.load(tmp_path).model.state_dict()
+    for name, before in small_checkpoint().model.state_dict().items():
+        assert (after[name] - before).square().mean().sqrt() <= before.abs().max() / 2**bits
+
+
+def test_a_row_with_one_large_value_is_clipped_where_that_errs_least():
+    row = torch.cat([torch.linspace(-1, 1, 999), torch.tensor([1.2])]).unsqueeze(0)
+    whole = row - (row / (1.2 / 3)).round() * (1.2 / 3)
+    clipped = row - dequantize(quantize({"w": row}, 3))["w"]
+    assert clipped.square().sum() < whole.square().sum()
+    zeros = torch.zeros(2, 5)
+    assert torch.equal(dequantize(quantize({"w": zeros}, 6))["w"], zeros)
+
+
+def test_other_numbers_of_bits_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot have 5 bits; use 6, 8, 16 or 32"):
+        checkpoint.save(small_checkpoint(), tmp_path, bits=5)
+
+
+def test_packed_weights_cut_short_are_refused(tmp_path):
+    checkpoint.save(small_checkpoint(), tmp_path, bits=8)
+    cut = (tmp_path / PACKED_FILE).read_bytes()[:-100]
+    (tmp_path / PACKED_FILE).write_bytes(cut)
+    with pytest.raises(CheckpointError, match="was altered"):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", [*EVERY_FILE, "config.json"])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(CheckpointError, match=name):
         checkpoint.load(folder)
 
 
-@pytest.mark.parametrize("name", HASHED)
+@pytest.mark.parametrize("name", EVERY_FILE)
 def test_an_altered_file_is_named(folder, name):
     content = bytearray((folder / name).read_bytes())
     content[-1] ^= 1

@@ -102,7 +102,7 @@ def test_training_can_begin_with_a_checkpoint(tmp_path, data):
     """Fine-tuning: the first weights are the checkpoint's, and another width is refused."""
     recipe = dataclasses.replace(TINY, head_weights={"characters": 1.0}, max_steps=1)
     train(recipe, data, tmp_path / "run")
-    whole = ExportConfig("first", "characters", half=False)
+    whole = ExportConfig("first", "characters", bits=32)
     start = export(tmp_path / "run", tmp_path / "model", whole)
     still = dataclasses.replace(recipe, learning_rate=1e-12, seed=9)
     train(still, data, tmp_path / "tuned", read_start(str(tmp_path / "model")))

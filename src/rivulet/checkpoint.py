@@ -2,7 +2,7 @@
 
 A checkpoint is a folder:
 
-    model.safetensors        weights, half precision
+    model.safetensors        weights, half precision; model.safetensors.xz in 8 bits or fewer
     statistics.safetensors   mean and std (n_mels,) of the log-mel frames
     tokens.txt               one token a line, the blank first
     phones.txt, lm/          for the beam: the phones likewise, language model and lexicon
@@ -12,6 +12,8 @@ A checkpoint is a folder:
 
 import hashlib
 import json
+import lzma
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -19,18 +21,25 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load as deserialize
 from safetensors.torch import load_file, save_file
+from safetensors.torch import save as serialize
+from torch import Tensor
 
 from rivulet.decoder import BeamConfig, ConfidenceConfig
 from rivulet.errors import CheckpointError, ConfigError
 from rivulet.features import FeatureConfig, FeatureStatistics
 from rivulet.lm import LanguageModel
 from rivulet.model import AcousticModel, ModelConfig
+from rivulet.quantization import dequantize, quantize
 from rivulet.tokenizer import Tokenizer
 
 FORMAT = "rivulet-checkpoint"
 VERSION = 1  # raise when an older program would misread the folder
-HASHED = ("model.safetensors", "statistics.safetensors", "tokens.txt")  # every model has these
+WEIGHTS_FILE = "model.safetensors"
+PACKED_FILE = "model.safetensors.xz"  # few bits a weight do not fill their bytes: xz saves the rest
+HASHED = ("statistics.safetensors", "tokens.txt")  # every model has these, and one of the above
+PRECISIONS = (6, 8, 16, 32)  # bits a weight
 PHONES_FILE = "phones.txt"
 LM_FOLDER = "lm"
 DEFAULT_NAME = "default"
@@ -82,20 +91,21 @@ class Checkpoint:
 def save(
     checkpoint: Checkpoint,
     folder: Path,
-    half: bool = True,
+    bits: int = 16,
     language_model: LanguageModel | None = None,
 ) -> None:
-    """Write `checkpoint` to `folder`, weights as float16 if `half`.
+    """Write `checkpoint` to `folder`, weights in 32, 16, 8 or 6 `bits`.
 
     The model card is left alone, and so is a language model that is there already, unless another
     is given.
+
+    Raises:
+        ConfigError: weights cannot have so many bits.
     """
+    if bits not in PRECISIONS:
+        raise ConfigError(f"weights cannot have {bits} bits; use {_listed(PRECISIONS)}.")
     folder.mkdir(parents=True, exist_ok=True)
-    kind = torch.float16 if half else torch.float32
-    weights = {
-        k: v.detach().to(kind).contiguous() for k, v in checkpoint.model.state_dict().items()
-    }
-    save_file(weights, folder / "model.safetensors")
+    _write_weights(folder, checkpoint.model.state_dict(), bits)
     statistics = checkpoint.statistics
     save_file({"mean": statistics.mean, "std": statistics.std}, folder / "statistics.safetensors")
     _write_tokens(folder / "tokens.txt", checkpoint.tokenizer)
@@ -151,7 +161,7 @@ def load(model: str | Path = DEFAULT_NAME) -> Checkpoint:
     config = _read_config(folder)
     _verify(folder, config)
     try:
-        weights = {k: v.float() for k, v in load_file(folder / "model.safetensors").items()}
+        weights = _read_weights(folder)
         statistics = load_file(folder / "statistics.safetensors")
         network = AcousticModel(ModelConfig(**config["model"]))
         network.load_state_dict(weights)
@@ -168,7 +178,14 @@ def load(model: str | Path = DEFAULT_NAME) -> Checkpoint:
             name=str(config["name"]),
             digest=_sha256(folder / "config.json"),
         )
-    except (KeyError, TypeError, RuntimeError, SafetensorError, ConfigError) as error:
+    except (
+        KeyError,
+        TypeError,
+        RuntimeError,
+        lzma.LZMAError,
+        SafetensorError,
+        ConfigError,
+    ) as error:
         raise CheckpointError(
             f"the model in {folder} does not fit its config.json ({str(error).splitlines()[0]}); "
             "get it again."
@@ -181,6 +198,29 @@ def load(model: str | Path = DEFAULT_NAME) -> Checkpoint:
             f"{written[0]} and {written[1]}; get it again."
         )
     return checkpoint
+
+
+def _write_weights(folder: Path, weights: Mapping[str, Tensor], bits: int) -> None:
+    for name in (WEIGHTS_FILE, PACKED_FILE):
+        (folder / name).unlink(missing_ok=True)
+    if bits <= 8:
+        (folder / PACKED_FILE).write_bytes(lzma.compress(serialize(quantize(weights, bits))))
+    else:
+        kind = torch.float16 if bits == 16 else torch.float32
+        stored = {name: tensor.detach().to(kind).contiguous() for name, tensor in weights.items()}
+        save_file(stored, folder / WEIGHTS_FILE)
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    """Return the weights in float32."""
+    packed = folder / PACKED_FILE
+    if packed.is_file():
+        return dequantize(deserialize(lzma.decompress(packed.read_bytes())))
+    return dequantize(load_file(folder / WEIGHTS_FILE))
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:-1])) + f" or {numbers[-1]}"
 
 
 def _beam_settings(values: dict[str, Any]) -> BeamSettings:
@@ -203,7 +243,12 @@ def _read_tokens(path: Path) -> Tokenizer:
 def _files(folder: Path) -> list[str]:
     """Return the files that are hashed: those every model has, and the beam's if they are there."""
     more = [folder / PHONES_FILE, *sorted((folder / LM_FOLDER).glob("*"))]
-    return [*HASHED, *(path.relative_to(folder).as_posix() for path in more if path.is_file())]
+    weights = PACKED_FILE if (folder / PACKED_FILE).is_file() else WEIGHTS_FILE
+    return [
+        weights,
+        *HASHED,
+        *(path.relative_to(folder).as_posix() for path in more if path.is_file()),
+    ]
 
 
 def find(model: str | Path) -> Path:
@@ -253,7 +298,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _verify(folder: Path, config: dict[str, Any]) -> None:
     hashes = config.get("sha256", {})
-    for name in {*HASHED, *hashes, *_files(folder)}:
+    for name in {*hashes, *_files(folder)}:
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} lacks {name}; get the folder again.")
         found = _sha256(folder / name)

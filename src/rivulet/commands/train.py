@@ -41,7 +41,7 @@ def add_parser(commands: Any) -> None:
     )
     export.add_argument("--name", default="default")
     export.add_argument(
-        "--full-precision", action="store_true", help="32 bits a weight instead of 16"
+        "--bits", type=int, default=16, help="of a weight: 6, 8, 16 or 32 (%(default)s)"
     )
     export.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     export.set_defaults(run=run_export)
@@ -70,7 +70,7 @@ def run_export(args: argparse.Namespace) -> int:
     from rivulet.training.export import ExportConfig, export
 
     config = ExportConfig(
-        args.name, args.head, args.phones, args.language_model, not args.full_precision
+        args.name, args.head, args.phones, args.language_model, args.bits
     )
     made = export(args.training, args.output, config)
     count = made.model.parameters_count

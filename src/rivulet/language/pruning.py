@@ -58,7 +58,8 @@ def _growth(model: BackoffModel, n: int) -> Floats:
     share = np.maximum(1.0 - np.bincount(prefix, by_shorter, size), 1e-12)[prefix]
     backoff, new_backoff = left / share, (left + own) / (share + by_shorter)
     change = own * np.log(by_shorter * new_backoff / own) + left * np.log(new_backoff / backoff)
-    return np.expm1(-_context_chances(model, n - 1)[prefix] * change)
+    growth: Floats = np.expm1(-_context_chances(model, n - 1)[prefix] * change)
+    return growth
 
 
 def _context_chances(model: BackoffModel, n: int) -> Floats:

@@ -16,14 +16,14 @@ class ExportConfig:
 
     head: the head that writes words greedily.
     phones: the head that writes phones for the beam, and the folder of its language model.
-    half: 16 bits a weight instead of 32.
+    bits: of a weight, 6, 8, 16 or 32.
     """
 
     name: str
     head: str
     phones: str | None = None
     language_model: Path | None = None
-    half: bool = True
+    bits: int = 16
 
 
 def export(run: Path, folder: Path, config: ExportConfig) -> Checkpoint:
@@ -49,5 +49,5 @@ def export(run: Path, folder: Path, config: ExportConfig) -> Checkpoint:
         statistics=trained.statistics,
         name=config.name,
     )
-    checkpoint.save(made, folder, config.half, language_model)
+    checkpoint.save(made, folder, config.bits, language_model)
     return checkpoint.load(folder)
