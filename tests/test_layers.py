@@ -39,6 +39,7 @@ ORDER = [
     "language",
     "engines",
     "replay",
+    "comparison",
     "commands",
     "__main__",
 ]

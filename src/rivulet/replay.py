@@ -9,16 +9,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
+from typing import TypeVar
 
 import numpy as np
 
 from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.ctm import SpokenWord
 from rivulet.engines import Engine, EngineConfig, Heard, Session, load_engine
-from rivulet.errors import ConfigError
+from rivulet.errors import ConfigError, EngineError
 from rivulet.latency import MICROSECONDS, ClipLatency, Observation, measure_clip
 
 MEMORY_UNIT = 1024 if sys.platform != "darwin" else 1  # bytes per unit of ru_maxrss
@@ -26,6 +28,8 @@ WARM_UP_S = 2.0  # sound heard before anything is measured: first calls allocate
 # and PocketSphinx scores its first utterance after loading a little differently from the same later
 TONE_FRAME = 400  # samples over which the level of a clip's background is taken: 25 ms
 QUIET = 2  # percentile of those levels that counts as background: even short pauses reach it
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -98,9 +102,28 @@ class EngineRuns:
 
 
 def run_apart(config: EngineConfig, clips: Sequence[Clip], replaying: ReplayConfig) -> EngineRuns:
-    """Do `run_engine` in a process of its own: no engine disturbs another's memory or threads."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(run_engine, config, clips, replaying).result()
+    """Do `run_engine` in a process of its own: no engine disturbs another's memory or threads.
+
+    Raises:
+        EngineError: the process died.
+    """
+    return apart(config, partial(run_engine, config, clips, replaying))
+
+
+def apart(config: EngineConfig, work: Callable[[], Result]) -> Result:
+    """Do `work` with an engine in a process of its own, and return its result.
+
+    Raises:
+        EngineError: the process died.
+    """
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            return pool.submit(work).result()
+    except BrokenProcessPool as error:
+        raise EngineError(
+            f"the process of the engine {config.label or config.name} died, killed or for want of "
+            f"memory; run it alone with --engine {config.label or config.name}."
+        ) from error
 
 
 def run_engine(config: EngineConfig, clips: Sequence[Clip], replaying: ReplayConfig) -> EngineRuns:
@@ -114,7 +137,7 @@ def run_engine(config: EngineConfig, clips: Sequence[Clip], replaying: ReplayCon
     began = time.perf_counter()
     engine = load_engine(config)
     load_s = time.perf_counter() - began
-    _warm_up(engine, clips[0].samples)
+    warm_up(engine, clips[0].samples)
     runs = tuple(_run(engine, clips, chunk_ms, replaying) for chunk_ms in replaying.chunk_ms)
     added = max(0, _peak_bytes() - before)
     name = config.label or config.name
@@ -211,7 +234,8 @@ def _sounds(clips: Sequence[Clip], tail_s: float) -> Iterator[tuple[Clip, Sample
         yield clip, with_tail(clip.samples, tail_s)
 
 
-def _warm_up(engine: Engine, samples: Samples) -> None:
+def warm_up(engine: Engine, samples: Samples) -> None:
+    """Let an engine that was just loaded hear the beginning of samples (n,)."""
     session = engine.session()
     session.accept(samples[: int(WARM_UP_S * SAMPLE_RATE)])
     session.finish()

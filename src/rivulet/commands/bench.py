@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rivulet.commands import bench_latency
+from rivulet.commands import bench_accuracy, bench_latency
 from rivulet.commands.common import (
     add_decoder_flags,
     add_endpoint_flags,
@@ -17,7 +17,7 @@ from rivulet.commands.common import (
 
 def add_parser(commands: Any) -> None:
     """Declare the command."""
-    parser = commands.add_parser("bench", help="measure speed and latency")
+    parser = commands.add_parser("bench", help="measure accuracy, speed and latency")
     kinds = parser.add_subparsers(metavar="KIND", required=True)
     speed = kinds.add_parser(
         "speed", help="real-time factor, time per block, memory, start-up", description=__doc__
@@ -35,6 +35,7 @@ def add_parser(commands: Any) -> None:
     add_decoder_flags(speed)
     add_endpoint_flags(speed)
     speed.set_defaults(run=run_speed)
+    bench_accuracy.add_parser(kinds)
     bench_latency.add_parser(kinds)
 
 

@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from rivulet.commands.clips import add_clip_flags, load_samples, read_clips
 from rivulet.commands.common import add_endpoint_flags, add_model_flags
+from rivulet.commands.side_by_side import (
+    add_engine_flags,
+    check_folder,
+    dump,
+    print_markdown,
+    read_engines,
+)
 from rivulet.ctm import SpokenWord, check_text, read_ctm
-from rivulet.endpoint import EndpointConfig
 from rivulet.errors import AlignmentError, ConfigError
 from rivulet.latency import ClipLatency, LatencyReport, summarize
-from rivulet.recognizer import BLOCK_MS
 from rivulet.training.manifest import Utterance
 
 if TYPE_CHECKING:
-    from rivulet.engines import EngineConfig
     from rivulet.replay import Clip, EngineRuns, ReplayConfig
 
 CHUNKS = "20,40,80,160,320"
@@ -102,13 +106,7 @@ def add_parser(kinds: Any) -> None:
         metavar="F",
         help="on the virtual clock a second of sound costs F seconds of computing (%(default)s)",
     )
-    parser.add_argument(
-        "--engine",
-        default="rivulet",
-        metavar="NAME[=MODEL],NAME",
-        help="rivulet, rivulet@40 (block of 40 ms), pocketsphinx, vosk=DIR, sherpa-onnx=DIR, "
-        "whisper=NAME (%(default)s)",
-    )
+    add_engine_flags(parser)
     parser.add_argument(
         "--tail",
         type=float,
@@ -116,19 +114,9 @@ def add_parser(kinds: Any) -> None:
         metavar="S",
         help="background noise after each clip, so that an endpoint can come (%(default)s)",
     )
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=1,
-        metavar="N",
-        help="engines at a time; more than 1 disturbs the real clock (%(default)s)",
-    )
     parser.add_argument("--json", type=Path, metavar="PATH", help="every number and every word")
     parser.add_argument("--plot", type=Path, metavar="PATH.png", help="PATH-cdf.png and two more")
     add_model_flags(parser)
-    parser.add_argument(
-        "--decoder", choices=("beam", "greedy"), help="rivulet's (the model's own default)"
-    )
     add_endpoint_flags(parser)
     parser.set_defaults(run=run)
     plot = kinds.add_parser("plot", help="the pictures of a `bench latency --json` file")
@@ -148,10 +136,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"--jobs {args.jobs} cannot be used; give at least 1, and 1 on the real clock."
         )
-    configs = _engines(args)
+    configs = read_engines(args, watched=True)
     for path in (args.json, args.plot):
-        if path is not None and not path.parent.is_dir():
-            raise ConfigError(f"the folder {path.parent} does not exist; make it first.")
+        check_folder(path)
     os.environ["OMP_NUM_THREADS"] = str(args.threads)  # engines run in processes of their own
     clips, reference = _clips(args)
     print(
@@ -163,11 +150,11 @@ def run(args: argparse.Namespace) -> int:
     document = _document(args, replaying, reference, done)
     full = {**document, "word_columns": WORD_COLUMNS, "engines": _with_words(document, done)}
     if args.json is not None:
-        args.json.write_text(_dump(full) + "\n", encoding="utf-8")
+        args.json.write_text(dump(full) + "\n", encoding="utf-8")
     if args.plot is not None:
-        for made in draw_all(json.loads(_dump(full)), args.plot):
+        for made in draw_all(json.loads(dump(full)), args.plot):
             print(made, file=sys.stderr)
-    print(_dump(document))
+    print(dump(document))
     return 0
 
 
@@ -196,37 +183,6 @@ def _chunks(text: str) -> tuple[int, ...]:
         raise ConfigError(
             f"--chunk-ms {text!r} is no list of whole numbers; write for example 20,80,320."
         ) from error
-
-
-def _engines(args: argparse.Namespace) -> "list[EngineConfig]":
-    """Return the engines that the flags name, each installed and known before anything runs."""
-    from rivulet.engines import EngineConfig, check_engine
-
-    endpoint = EndpointConfig(args.rule1_silence, args.rule2_silence, args.rule3_length)
-    configs = []
-    for item in args.engine.split(","):
-        label, _, model = item.strip().partition("=")
-        name, _, block = label.partition("@")
-        chosen = model or (args.model if name == "rivulet" else "")
-        block_ms = _block(block, label) if block else args.block_ms
-        configs.append(
-            EngineConfig(name, chosen, args.threads, block_ms, endpoint, label, args.decoder)
-        )
-    names = [config.label for config in configs]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"{len(names)} engines are named and one of them twice; name each once.")
-    for config in configs:
-        check_engine(config)
-    return configs
-
-
-def _block(text: str, label: str) -> int:
-    """Return the block of `rivulet@40`."""
-    if not label.startswith("rivulet@") or not text.isdigit() or int(text) not in BLOCK_MS:
-        raise ConfigError(
-            f"{label} is no engine; only rivulet has blocks, and @ names one of {BLOCK_MS} ms."
-        )
-    return int(text)
 
 
 def _clips(args: argparse.Namespace) -> "tuple[list[Clip], dict[str, Any]]":
@@ -339,7 +295,7 @@ def _print_tables(done: "list[EngineRuns]") -> None:
     first = [Column(runs, 0) for runs in done]
     cells = [["", *(column.title for column in first)]]
     cells += [[name, *(row(column) for column in first)] for name, row in ROWS]
-    _print_markdown(cells)
+    print_markdown(cells)
     print()
     cells = [["engine, chunk", "WER", "first emission, ms: mean, p50 / p90 / p99", "settled p50"]]
     for runs in done:
@@ -348,16 +304,7 @@ def _print_tables(done: "list[EngineRuns]") -> None:
             settled = f"{column.report.settled.p50_ms:.0f}"
             wer = f"{100 * column.report.wer:.1f} %"
             cells.append([column.title, wer, _times(column.report.first), settled])
-    _print_markdown(cells)
-
-
-def _print_markdown(cells: list[list[str]]) -> None:
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    for index, row in enumerate(cells):
-        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print(f"| {' | '.join(padded)} |")
-        if index == 0:
-            print(f"|{'|'.join('-' * (width + 2) for width in widths)}|")
+    print_markdown(cells)
 
 
 def _parts(parts: dict[str, float]) -> str:
@@ -372,7 +319,3 @@ def _times(times: Any) -> str:
     if not times.count:
         return "-"
     return f"{times.mean_ms:.0f}, {times.p50_ms:.0f} / {times.p90_ms:.0f} / {times.p99_ms:.0f}"
-
-
-def _dump(document: dict[str, Any]) -> str:
-    return json.dumps(document, separators=(",", ":"))

@@ -24,11 +24,27 @@ def add_clip_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def read_clips(args: argparse.Namespace) -> list[Utterance]:
-    """Return the clips that the flags name; with `--limit` every so manyth.
+    """Return the clips that the flags name, each with words; with `--limit` every so manyth.
 
     Raises:
         ConfigError: neither or both of files and a manifest are given, or the limit is below 1.
         ManifestError: a text is missing or has no words, or two clips share a name.
+    """
+    clips = named_clips(args)
+    for clip in clips:
+        if not clip.text:
+            raise ManifestError(
+                f"the clip {clip.id} has 0 words, so no word of it can be late; leave it out."
+            )
+    return spread(clips, args.limit)
+
+
+def named_clips(args: argparse.Namespace) -> list[Utterance]:
+    """Return all clips that the flags name.
+
+    Raises:
+        ConfigError: neither or both of files and a manifest are given.
+        ManifestError: a text is missing, or two clips share a name.
     """
     if bool(args.files) == bool(args.manifest):
         raise ConfigError(
@@ -36,20 +52,24 @@ def read_clips(args: argparse.Namespace) -> list[Utterance]:
             "name sound files or one --manifest."
         )
     clips = read_manifest(args.manifest) if args.manifest else [_beside(f) for f in args.files]
-    for clip in clips:
-        if not clip.text:
-            raise ManifestError(
-                f"the clip {clip.id} has 0 words, so no word of it can be late; leave it out."
-            )
     names = [clip.id for clip in clips]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ManifestError(f"{names.count(twice)} clips are called {twice}; rename one.")
-    if args.limit is None or args.limit >= len(clips):
+    return clips
+
+
+def spread(clips: list[Utterance], limit: int | None) -> list[Utterance]:
+    """Return `limit` of the clips, evenly spread.
+
+    Raises:
+        ConfigError: the limit is below 1.
+    """
+    if limit is None or limit >= len(clips):
         return clips
-    if args.limit < 1:
-        raise ConfigError(f"--limit {args.limit} leaves 0 clips; give at least 1.")
-    return [clips[i * len(clips) // args.limit] for i in range(args.limit)]
+    if limit < 1:
+        raise ConfigError(f"--limit {limit} leaves 0 clips; give at least 1.")
+    return [clips[i * len(clips) // limit] for i in range(limit)]
 
 
 def load_samples(clip: Utterance) -> audio.Samples:

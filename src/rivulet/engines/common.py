@@ -21,6 +21,7 @@ class EngineConfig:
     model: a name or folder as the engine wants it; empty for its own.
     label: what the report calls it, if not by its name.
     block_ms, endpoint, decoder: of rivulet alone; None decodes as the model does by default.
+    watched: of rivulet alone: tell for every word what sound it needed, which costs an eighth more.
     """
 
     name: str
@@ -30,6 +31,7 @@ class EngineConfig:
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)
     label: str = ""
     decoder: DecoderName | None = None
+    watched: bool = True
 
 
 @dataclass(frozen=True)

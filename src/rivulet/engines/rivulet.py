@@ -22,6 +22,7 @@ class RivuletEngine:
 
     recognizer: Recognizer
     size_bytes: int
+    watched: bool = True
 
     @property
     def digest(self) -> str:
@@ -34,9 +35,26 @@ class RivuletEngine:
         """Future output frames, in seconds."""
         return self.recognizer.checkpoint.model.config.lookahead * FRAME_S
 
-    def session(self) -> "RivuletSession":
+    def session(self) -> "RivuletSession | PlainSession":
         """Begin a live signal."""
-        return RivuletSession(self.recognizer)
+        session = RivuletSession if self.watched else PlainSession
+        return session(self.recognizer)
+
+
+class PlainSession:
+    """A stream as every user runs it."""
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        """Begin at time 0."""
+        self._stream = recognizer.stream()
+
+    def accept(self, samples: Samples) -> list[Heard]:
+        """Hear mono 16 kHz samples (n,)."""
+        return [Heard(event) for event in self._stream.accept(samples)]
+
+    def finish(self) -> list[Heard]:
+        """Decode to the last sample."""
+        return [Heard(event) for event in self._stream.finish()]
 
 
 class RivuletSession:
@@ -117,4 +135,4 @@ def load(config: EngineConfig) -> RivuletEngine:
     torch.set_num_threads(config.threads)
     model = config.model or checkpoint.DEFAULT_NAME
     recognizer = Recognizer.load(model, config.block_ms, config.endpoint, config.decoder)
-    return RivuletEngine(recognizer, folder_bytes(Path(checkpoint.find(model))))
+    return RivuletEngine(recognizer, folder_bytes(Path(checkpoint.find(model))), config.watched)
