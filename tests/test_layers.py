@@ -7,6 +7,7 @@ from conftest import ROOT
 
 ORDER = [
     "errors",
+    "textfiles",
     "events",
     "audio",
     "ctm",

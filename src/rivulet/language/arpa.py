@@ -4,23 +4,22 @@ An n-gram's key is the place of its prefix among the n-grams one word shorter, t
 vocabulary, plus its last word. Sorted keys are a trie, and a search in them is a look-up.
 """
 
-import gzip
 import lzma
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 import numpy.typing as npt
 
 from rivulet.errors import LanguageModelError
+from rivulet.textfiles import open_packed
 
 Ids = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 NEVER = -99.0  # log10 of the probability of what cannot be said, such as <s>
 NOT_WORDS = frozenset(["<s>", "</s>", "<unk>"])
-OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
 
 
 @dataclass(frozen=True)
@@ -100,8 +99,7 @@ def open_text(path: Path) -> TextIO:
     """
     if not path.is_file():
         raise LanguageModelError(f"{path} does not exist; name a plain, .gz or .xz file.")
-    opened: TextIO = OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8", errors="replace")
-    return opened
+    return open_packed(path)
 
 
 def read(path: Path) -> BackoffModel:

@@ -1,17 +1,14 @@
 """A pronunciation for every word: from dictionaries, else by rule, else by its letters."""
 
-import gzip
-import lzma
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rivulet.errors import LanguageModelError
 from rivulet.letters import LetterToSound
 from rivulet.pronunciation import PHONES, derive, guess
+from rivulet.textfiles import DAMAGED, read_pronunciations
 
 Phones = tuple[str, ...]
 Pronunciations = Mapping[str, Sequence[Phones]]
@@ -30,7 +27,7 @@ class Lexicon:
 
 
 def read_dictionary(name: str) -> dict[str, list[Phones]]:
-    """Read all pronunciations of `WORD [N] PHONES…` lines (plain, .gz, .xz), without stress.
+    """Read all pronunciations of a dictionary in CMU phones, without stress.
 
     Args:
         name: a file, or `pocketsphinx` for the dictionary of that package.
@@ -43,30 +40,18 @@ def read_dictionary(name: str) -> dict[str, list[Phones]]:
         raise LanguageModelError(
             f"the pronouncing dictionary {path} does not exist; name one with --dictionary."
         )
-    opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
     words: dict[str, list[Phones]] = {}
     try:
-        with opener(path, "rt", encoding="latin-1") as file:
-            for line in file:
-                _add(words, line)
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError) as error:
+        for word, phones in read_pronunciations(path):
+            if set(phones) <= set(PHONES) and phones not in words.setdefault(word, []):
+                words[word].append(phones)
+    except DAMAGED as error:
         raise LanguageModelError(f"{path} is damaged ({error}); get it again.") from error
     if not words:
         raise LanguageModelError(
             f"{path} holds 0 pronunciations in CMU phones; give lines such as CAT K AE T."
         )
     return words
-
-
-def _add(words: dict[str, list[Phones]], line: str) -> None:
-    if line.startswith((";", "#")) or not line.strip():
-        return
-    word, *rest = line.split()
-    phones = tuple(phone.rstrip("012") for phone in rest if not phone.isdigit())
-    if phones and set(phones) <= set(PHONES):
-        known = words.setdefault(re.sub(r"\(\d+\)$", "", word).upper(), [])
-        if phones not in known:
-            known.append(phones)
 
 
 def _pocketsphinx() -> Path:

@@ -1,7 +1,5 @@
 """Sentences out of plain text, in the writing of the recognizer: A-Z, apostrophe, blanks."""
 
-import gzip
-import lzma
 import sys
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
@@ -10,6 +8,7 @@ from pathlib import Path
 
 from rivulet.errors import LanguageModelError
 from rivulet.language.arpa import open_text
+from rivulet.textfiles import DAMAGED
 from rivulet.training.manifest import normalize
 
 STDIN = Path("-")
@@ -36,7 +35,7 @@ def _lines(path: Path) -> Iterator[str]:
     try:
         with nullcontext(sys.stdin) if path == STDIN else open_text(path) as file:
             yield from file
-    except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+    except DAMAGED as error:
         raise LanguageModelError(f"{path} is damaged ({error}); get it again.") from error
 
 

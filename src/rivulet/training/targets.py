@@ -1,15 +1,12 @@
 """What each head of the network is asked to write: characters, BPE pieces or phones."""
 
-import gzip
 import io
-import lzma
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rivulet.errors import ConfigError, ManifestError
+from rivulet.textfiles import DAMAGED, read_pronunciations
 from rivulet.tokenizer import BLANK, Tokenizer
 
 Encode = Callable[
@@ -101,20 +98,19 @@ def phones(dictionary: Path, name: str = "phones") -> Target:
 
 
 def read_dictionary(path: Path) -> dict[str, list[str]]:
-    """Read `WORD [N] PHONES…` lines (plain, .gz, .xz), without stress, first pronunciations."""
+    """Read the first pronunciation of every word, without stress.
+
+    Raises:
+        ManifestError: the dictionary does not exist, is damaged, or holds no pronunciation.
+    """
     if not path.is_file():
         raise ManifestError(f"the pronouncing dictionary {path} does not exist.")
-    opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
     words: dict[str, list[str]] = {}
-    with opener(path, "rt", encoding="latin-1") as file:
-        for line in file:
-            if line.startswith((";", "#")):
-                continue
-            word, *rest = line.split()
-            spelled = re.sub(r"\(\d+\)$", "", word).upper()
-            phone_list = [re.sub(r"\d", "", phone) for phone in rest if not phone.isdigit()]
-            if phone_list:
-                words.setdefault(spelled, phone_list)
+    try:
+        for word, phone_list in read_pronunciations(path):
+            words.setdefault(word, list(phone_list))
+    except DAMAGED as error:
+        raise ManifestError(f"{path} is damaged ({error}); get it again.") from error
     if not words:
         raise ManifestError(f"{path} holds 0 pronunciations; give lines of WORD PHONE PHONE ….")
     return words
