@@ -47,6 +47,7 @@ ORDER = [
 SOURCE = ROOT / "src" / "rivulet"
 TRAINING_ORDER = [
     "manifest",
+    "subset",
     "corpora",
     "corpus",
     "augment",

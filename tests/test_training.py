@@ -98,6 +98,20 @@ def test_a_model_learns_its_sentences_by_heart_and_ships(tmp_path, data):
     assert result.rtf < 1.0
 
 
+def test_a_run_may_write_phones_only_unclipped_and_log_every_step(tmp_path, data):
+    tokens = len(phones(Path(data.dictionary)).tokenizer)
+    model = dataclasses.replace(TINY.model, tokens=tokens, cell="lstm")
+    recipe = dataclasses.replace(
+        TINY, head_weights={"phones": 1.0}, clip_norm=None, log_every=1, model=model
+    )
+    train(recipe, data, tmp_path / "run")
+    assert read_run(tmp_path / "run").recipe == recipe
+    with (tmp_path / "run" / "steps.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == list(range(1, len(rows) + 1))
+    assert all(float(row["norm"]) > 0.0 for row in rows)
+
+
 def test_training_can_begin_with_a_checkpoint(tmp_path, data):
     """Fine-tuning: the first weights are the checkpoint's, and another width is refused."""
     recipe = dataclasses.replace(TINY, head_weights={"characters": 1.0}, max_steps=1)

@@ -36,6 +36,8 @@ class Recipe:
         would otherwise send it random gradients.
     shortest_first_epochs: the first epochs, in which batches come in order of length.
     plain_epochs: the last epochs, in which only the level is varied: the model ends on true speech.
+    clip_norm: a longer gradient is shortened to this; null leaves every gradient as it is.
+    log_every: optimizer steps that a line of steps.csv sums up.
     max_steps: stop early; for trials.
     """
 
@@ -45,7 +47,7 @@ class Recipe:
     warmup_steps: int = 250
     final_rate: float = 0.01
     weight_decay: float = 0.01
-    clip_norm: float = 2.0
+    clip_norm: float | None = 2.0
     average_decay: float = 0.998
     head_weights: dict[str, float] = field(
         default_factory=lambda: {"characters": 0.3, "bpe-256": 0.7, "phones": 0.5, "bpe-1000": 1.0}
@@ -55,6 +57,7 @@ class Recipe:
     shortest_first_epochs: int = 1
     plain_epochs: int = 0
     seed: int = 1
+    log_every: int = 10
     max_steps: int | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
     features: FeatureConfig = field(default_factory=FeatureConfig)
@@ -66,9 +69,11 @@ class Recipe:
         Raises:
             ConfigError: one is not positive, or there is no head.
         """
-        for name in ("epochs", "batch_s", "learning_rate", "warmup_steps", "clip_norm"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be more than 0.")
+        positive = ("epochs", "batch_s", "learning_rate", "warmup_steps", "log_every", "clip_norm")
+        for name in positive:
+            value = getattr(self, name)
+            if not (value is None and name == "clip_norm") and not value > 0:
+                raise ConfigError(f"{name} is {value}; it must be more than 0.")
         if not self.head_weights:
             raise ConfigError("head_weights names 0 heads; name characters, bpe-256 or phones.")
 

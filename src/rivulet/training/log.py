@@ -11,17 +11,16 @@ from rich.progress import Progress
 
 from rivulet.training.resume import Progressed
 
-LOG_EVERY = 10  # optimizer steps
 STEPS_FILE, DEV_FILE, PICTURE = "steps.csv", "dev.csv", "curves.png"
 
 
 class TrainingLog:
     """Losses, gradient norm and speed every few steps, error rates on dev; silent unless `loud`."""
 
-    def __init__(self, folder: Path, steps: int, loud: bool) -> None:
-        """Write to `folder`; `steps` is how many there will be."""
+    def __init__(self, folder: Path, steps: int, every: int, loud: bool) -> None:
+        """Write to `folder` after `every` steps; `steps` is how many there will be."""
         self._folder = folder
-        self._loud = loud
+        self._every, self._loud = every, loud
         self._progress = Progress(console=Console(stderr=True), disable=not loud)
         self._task = self._progress.add_task("training", total=steps)
         self._begin()
@@ -58,7 +57,7 @@ class TrainingLog:
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._audio_s += audio_s
         self._steps += 1
-        if at.step % LOG_EVERY or not self._loud:
+        if at.step % self._every or not self._loud:
             return
         elapsed = time.monotonic() - self._started
         speed, hours = self._steps / elapsed, self._audio_s / 60.0 / elapsed

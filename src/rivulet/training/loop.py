@@ -89,7 +89,7 @@ def train(recipe: Recipe, data: DataConfig, folder: Path, start: Start | None = 
     at = load_point(folder / RESUME_FILE, learner)
     loud = place.rank == 0
     saved = time.monotonic()
-    with TrainingLog(folder, steps_wanted, loud) as log:
+    with TrainingLog(folder, steps_wanted, recipe.log_every, loud) as log:
         while at.epoch < recipe.epochs and at.step < steps_wanted:
             plan = material.plans[at.epoch]
             share = plan[place.rank : len(plan) // place.world * place.world : place.world]
@@ -127,7 +127,8 @@ def _measure(
     """Note the averaged weights' error rates on dev, keep them if they are the best, and save."""
     rates = error_rates(learner.average, material.heads, material.dev, device)
     log.dev(at, rates)
-    wer = min(rate for name, rate in rates.items() if not targets.is_phones(name))
+    words = [rate for name, rate in rates.items() if not targets.is_phones(name)]
+    wer = min(words or rates.values())  # a run that writes phones only is judged by them
     if wer <= at.best_wer:
         at.best_wer = wer
         save_file(on_cpu(learner.average.state_dict()), folder / BEST_FILE)
@@ -156,7 +157,7 @@ def _step(
     if step < recipe.frozen_steps:
         for parameter in learner.model.trunk_parameters():
             parameter.grad = None  # the optimizer passes over it
-    norm = torch.nn.utils.clip_grad_norm_(learner.model.parameters(), recipe.clip_norm)
+    norm = torch.nn.utils.clip_grad_norm_(learner.model.parameters(), recipe.clip_norm or math.inf)
     if torch.isfinite(
         norm
     ):  # one broken batch must not destroy the run; the norm in the log shows it
