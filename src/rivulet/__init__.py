@@ -1,10 +1,15 @@
 """Rivulet: speech becomes text while it is spoken, and every word says how late it was."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import RivuletError
 from rivulet.events import Event, Final, Partial, Word
-from rivulet.listening import listen, listen_in_background
-from rivulet.recognizer import Recognizer, Stream
+
+if TYPE_CHECKING:
+    from rivulet.listening import listen, listen_in_background
+    from rivulet.recognizer import Recognizer, Stream
 
 __version__ = "0.1.0"
 
@@ -20,3 +25,22 @@ __all__ = [
     "listen",
     "listen_in_background",
 ]
+
+HOMES = {
+    "Recognizer": "rivulet.recognizer",
+    "Stream": "rivulet.recognizer",
+    "listen": "rivulet.listening",
+    "listen_in_background": "rivulet.listening",
+}
+"""name → module that is imported when it is first asked for, because it imports PyTorch."""
+
+if not TYPE_CHECKING:  # a type checker would take it for a promise of every name
+
+    def __getattr__(name):
+        if name not in HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = getattr(import_module(HOMES[name]), name)
+        return globals()[name]
+
+    def __dir__():
+        return sorted({*globals(), *HOMES})

@@ -1,8 +1,13 @@
 """The command line: `rivulet` or `python -m rivulet`."""
 
 import argparse
+import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 import rivulet
 from rivulet.commands import (
@@ -22,6 +27,9 @@ from rivulet.errors import RivuletError
 
 COMMANDS = (transcribe, listen, doctor, replay, evaluate, bench, align, train, calibrate, lm, data)
 
+INTERRUPTED = 130  # exit status, as a shell gives it: 128 and the number of the signal
+IMPORTLIB = "<frozen importlib._bootstrap>"  # what Python's frames of an import name as their file
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0, or 1 after one sentence on standard error."""
@@ -32,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_parser(commands)
     args = parser.parse_args(arguments)
     try:
-        return int(args.run(args))
+        with quiet_interrupts():
+            return int(args.run(args))
     except RivuletError as error:
         print(f"rivulet: {error}", file=sys.stderr)
         return 1
@@ -43,7 +52,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"rivulet: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+
+
+@contextmanager
+def quiet_interrupts() -> Iterator[None]:
+    """Let Ctrl-C within an import end the program at once, elsewhere raise KeyboardInterrupt."""
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupt(_number: int, frame: FrameType | None) -> None:
+    """Within an import an exception would not do.
+
+    Importlib's callbacks print it and go on, extension modules make an ImportError of it.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename == IMPORTLIB:
+            os._exit(INTERRUPTED)
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

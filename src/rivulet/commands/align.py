@@ -8,9 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from rivulet.audio import SAMPLE_RATE
 from rivulet.commands.clips import add_clip_flags, load_samples, read_clips
 from rivulet.ctm import SpokenWord, write_ctm
 from rivulet.errors import AlignmentError, ConfigError, RivuletError
@@ -18,6 +15,7 @@ from rivulet.training.manifest import Utterance, normalize, write_manifest
 
 if TYPE_CHECKING:
     from rivulet.alignment import Aligner, Deviation
+    from rivulet.audio import Samples
 
 SENTENCES = (
     "THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG",
@@ -89,6 +87,7 @@ def _align(args: argparse.Namespace) -> int:
 
 def _speak(args: argparse.Namespace) -> int:
     """Write clips that a synthesizer says, with its own word times."""
+    from rivulet.audio import SAMPLE_RATE
     from rivulet.synthesis import speak
 
     if not args.speak.is_file():
@@ -165,7 +164,11 @@ def _row(side: "Deviation | None", width: int) -> str:
     return f"{numbers[0]:{width}.0f} {numbers[1]:5.0f} {numbers[2]:5.0f} {share:>6}"
 
 
-def _write_wav(path: Path, samples: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+def _write_wav(path: Path, samples: "Samples") -> None:
+    import numpy as np
+
+    from rivulet.audio import SAMPLE_RATE
+
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

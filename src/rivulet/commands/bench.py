@@ -11,6 +11,7 @@ from rivulet.commands.common import (
     add_decoder_flags,
     add_endpoint_flags,
     add_model_flags,
+    fill_model_flags,
     load_recognizer,
 )
 
@@ -45,6 +46,7 @@ def run_speed(args: argparse.Namespace) -> int:
 
     if args.streams is not None:
         return _run_streams(args)
+    fill_model_flags(args)
     start_s = measure_start(args.model)
     recognizer = load_recognizer(args)
     report = measure_speed(recognizer, args.files, args.seconds, start_s)

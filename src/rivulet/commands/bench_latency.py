@@ -21,10 +21,10 @@ from rivulet.commands.side_by_side import (
 )
 from rivulet.ctm import SpokenWord, check_text, read_ctm
 from rivulet.errors import AlignmentError, ConfigError
-from rivulet.latency import ClipLatency, LatencyReport, summarize
 from rivulet.training.manifest import Utterance
 
 if TYPE_CHECKING:
+    from rivulet.latency import ClipLatency, LatencyReport
     from rivulet.replay import Clip, EngineRuns, ReplayConfig
 
 CHUNKS = "20,40,80,160,320"
@@ -41,6 +41,8 @@ class Column:
 
     def __init__(self, runs: "EngineRuns", index: int) -> None:
         """Take the run at `index`."""
+        from rivulet.latency import summarize
+
         self.engine = runs
         self.run = runs.runs[index]
         self.report: LatencyReport = summarize(self.run.clips)
@@ -281,7 +283,7 @@ def _with_words(document: dict[str, Any], done: "list[EngineRuns]") -> dict[str,
     }
 
 
-def _word_rows(clip: ClipLatency) -> list[list[Any]]:
+def _word_rows(clip: "ClipLatency") -> list[list[Any]]:
     rows = []
     for word in clip.words:
         said_ms = (round(1000 * word.said.start, 3), round(1000 * word.said.end, 3))

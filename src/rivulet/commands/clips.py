@@ -2,12 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from rivulet import audio
 from rivulet.errors import ConfigError, ManifestError
 from rivulet.training.manifest import Utterance, normalize, read_manifest
+
+if TYPE_CHECKING:
+    from rivulet.audio import Samples
 
 
 def add_clip_flags(parser: argparse.ArgumentParser) -> None:
@@ -72,8 +73,12 @@ def spread(clips: list[Utterance], limit: int | None) -> list[Utterance]:
     return [clips[i * len(clips) // limit] for i in range(limit)]
 
 
-def load_samples(clip: Utterance) -> audio.Samples:
+def load_samples(clip: Utterance) -> "Samples":
     """Return a clip as mono samples (n,) at 16 kHz."""
+    import numpy as np
+
+    from rivulet import audio
+
     return np.concatenate(list(audio.read(clip.path)))
 
 

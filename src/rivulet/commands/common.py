@@ -4,45 +4,59 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rivulet import checkpoint
-from rivulet.decoder import BeamConfig
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import ConfigError
-from rivulet.recognizer import BLOCK_MS, DEFAULT_BLOCK_MS, Recognizer
+
+if TYPE_CHECKING:
+    from rivulet.recognizer import Recognizer
 
 DEFAULT_BOOST = 4.0  # nats: an expected phrase then wins against one 50 times likelier
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare which model runs and how."""
-    parser.add_argument(
-        "-m", "--model", default=checkpoint.DEFAULT_NAME, help="model name or folder (%(default)s)"
-    )
+    """Declare which model runs and how.
+
+    Where none is given, they are None until `fill_model_flags`: the modules that know defaults and
+    bounds import PyTorch, which takes seconds.
+    """
+    parser.add_argument("-m", "--model", help="model name or folder (default)")
     parser.add_argument(
         "--block-ms",
         type=int,
-        choices=BLOCK_MS,
-        default=DEFAULT_BLOCK_MS,
-        help="the model advances by so much sound at a time (%(default)s)",
+        metavar="MS",
+        help="the model advances by so much sound at a time: 40, 80, 160 or 320 (160)",
     )
     parser.add_argument(
         "--threads", type=int, default=1, help="CPU threads of the network (%(default)s)"
     )
 
 
+def fill_model_flags(args: argparse.Namespace) -> None:
+    """Put the defaults in the place of model and block that were not given.
+
+    Raises:
+        ConfigError: the block cannot be chosen.
+    """
+    from rivulet import checkpoint
+    from rivulet.recognizer import BLOCK_MS, DEFAULT_BLOCK_MS
+
+    args.model = args.model or checkpoint.DEFAULT_NAME
+    args.block_ms = DEFAULT_BLOCK_MS if args.block_ms is None else args.block_ms
+    if args.block_ms not in BLOCK_MS:
+        raise ConfigError(f"--block-ms {args.block_ms} cannot be used; choose one of {BLOCK_MS}.")
+
+
 def add_decoder_flags(parser: argparse.ArgumentParser) -> None:
     """Declare how words are found."""
-    default = BeamConfig()
     group = parser.add_argument_group("decoding (the model's own settings where none is given)")
     group.add_argument(
         "--decoder",
         choices=("beam", "greedy"),
         help="beam: lexicon and language model; greedy: the acoustic model alone",
     )
-    group.add_argument(
-        "--beam-size", type=int, metavar="N", help=f"hypotheses kept ({default.beam_size})"
-    )
+    group.add_argument("--beam-size", type=int, metavar="N", help="hypotheses kept")
     group.add_argument("--lm-weight", type=float, metavar="W", help="weight of the language model")
     group.add_argument("--word-score", type=float, metavar="NATS", help="added for every word")
     group.add_argument(
@@ -119,10 +133,13 @@ def add_endpoint_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_recognizer(args: argparse.Namespace) -> Recognizer:
+def load_recognizer(args: argparse.Namespace) -> "Recognizer":
     """Return the recognizer that the flags describe."""
     import torch
 
+    from rivulet.recognizer import Recognizer
+
+    fill_model_flags(args)
     if args.threads < 1:
         raise ConfigError(f"{args.threads} threads cannot compute; use at least 1.")
     torch.set_num_threads(args.threads)
@@ -131,7 +148,7 @@ def load_recognizer(args: argparse.Namespace) -> Recognizer:
     return _with_decoder_flags(recognizer, args)
 
 
-def _with_decoder_flags(recognizer: Recognizer, args: argparse.Namespace) -> Recognizer:
+def _with_decoder_flags(recognizer: "Recognizer", args: argparse.Namespace) -> "Recognizer":
     flags = ("beam_size", "lm_weight", "word_score")
     changed = {name: getattr(args, name) for name in flags if getattr(args, name) is not None}
     hot_words = read_hot_words(args.hot_word, args.hot_words)

@@ -1,12 +1,14 @@
 """`rivulet doctor`: what is wrong with the microphone and how to mend it; speak while it runs."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rivulet import microphone
 from rivulet.commands.listen import add_device_flags
-from rivulet.doctor import CHECKS, QUIET_S, Doctor, Finding, Levels
 from rivulet.errors import ConfigError, DeviceError
+
+if TYPE_CHECKING:
+    from rivulet.doctor import Finding, Levels
+    from rivulet.microphone import Source
 
 SECONDS_RANGE = (3.0, 3600.0)  # a finding needs up to 3 windows of 1 s
 CHECKED = {
@@ -41,6 +43,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         DeviceError: there is no library, no device, a refused rate, or the device vanished.
     """
+    from rivulet import microphone
+    from rivulet.doctor import CHECKS, QUIET_S
+
     low, high = SECONDS_RANGE
     if not low <= args.seconds <= high:
         raise ConfigError(f"{args.seconds} s is outside {low} to {high} s; use --seconds 12.")
@@ -63,12 +68,14 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def examine(source: microphone.Source, seconds: float) -> tuple[list[Finding], Levels]:
+def examine(source: "Source", seconds: float) -> "tuple[list[Finding], Levels]":
     """Listen for `seconds`; return the findings and the loudest second.
 
     Raises:
         DeviceError: the device vanished.
     """
+    from rivulet.doctor import Doctor
+
     doctor = Doctor(source.format)
     found: list[Finding] = []
     loudest = doctor.levels

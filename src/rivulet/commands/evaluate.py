@@ -5,9 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
-
 from rivulet.commands.common import (
     add_decoder_flags,
     add_endpoint_flags,
@@ -30,6 +27,9 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print a table, the worst utterances, and one JSON object as the last line."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     from rivulet.training.evaluation import Evaluation, UtteranceResult, evaluate
     from rivulet.training.manifest import read_manifest
 

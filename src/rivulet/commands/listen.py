@@ -7,23 +7,20 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from rivulet import microphone
 from rivulet.commands.common import (
     add_decoder_flags,
     add_endpoint_flags,
     add_model_flags,
     load_recognizer,
 )
-from rivulet.console import LiveView, Transcript
-from rivulet.doctor import Finding
 from rivulet.errors import ConfigError
-from rivulet.listening import Listening
-from rivulet.live import LiveEvent
 from rivulet.writers import FORMATS
+
+if TYPE_CHECKING:
+    from rivulet.listening import Listening
+    from rivulet.live import LiveEvent
 
 
 def add_parser(commands: Any) -> None:
@@ -41,9 +38,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--queue",
         type=float,
-        default=microphone.QUEUE_S,
         metavar="S",
-        help="seconds of sound that may wait for the recognizer (%(default)s)",
+        help="seconds of sound that may wait for the recognizer (10)",
     )
     add_model_flags(parser)
     add_decoder_flags(parser)
@@ -64,8 +60,16 @@ def run(args: argparse.Namespace) -> int:
         return list_devices()
     if args.output is not None and not args.output.parent.is_dir():
         raise ConfigError(f"the folder {args.output.parent} does not exist; make it first.")
+    return _listen(args)
+
+
+def _listen(args: argparse.Namespace) -> int:
+    from rivulet import microphone
+    from rivulet.listening import Listening
+
     recognizer = load_recognizer(args)
-    source = microphone.microphone(args.device, args.rate, args.channels, args.queue)
+    queue_s = microphone.QUEUE_S if args.queue is None else args.queue
+    source = microphone.microphone(args.device, args.rate, args.channels, queue_s)
     listening = Listening(recognizer, source, args.save)
     try:
         with stopped_by_signals(listening), ExitStack() as stack:
@@ -83,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
 
 def list_devices() -> int:
     """Print every input device with its host, rates and channels."""
+    from rivulet import microphone
+
     known = microphone.devices()
     microphone.find_device(known)  # says what to do where there is none
     for device in known:
@@ -95,7 +101,7 @@ def list_devices() -> int:
 
 
 @contextmanager
-def stopped_by_signals(listening: Listening) -> Iterator[None]:
+def stopped_by_signals(listening: "Listening") -> Iterator[None]:
     """Turn the first Ctrl-C, or a terminate signal, into a tidy end; a second one is not caught."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -113,10 +119,14 @@ def stopped_by_signals(listening: Listening) -> Iterator[None]:
 def _sinks(
     args: argparse.Namespace,
     device: str,
-    listening: Listening,
+    listening: "Listening",
     stack: ExitStack,
-) -> list[Callable[[LiveEvent], None]]:
+) -> "list[Callable[[LiveEvent], None]]":
     """Return where events go: the screen or standard output, and the file of --output."""
+    from rich.console import Console
+
+    from rivulet.console import LiveView, Transcript
+
     format_name = args.format or "txt"
     sinks: list[Callable[[LiveEvent], None]] = []
 
@@ -138,8 +148,10 @@ def _sinks(
     return sinks
 
 
-def _warn(event: LiveEvent) -> None:
+def _warn(event: "LiveEvent") -> None:
     """Print a warning where the transcript is not."""
+    from rivulet.doctor import Finding
+
     if isinstance(event, Finding):
         sys.stderr.write(f"rivulet: warning: {event.message}\n")
         sys.stderr.flush()

@@ -5,14 +5,14 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rivulet.checkpoint import DEFAULT_NAME
-from rivulet.console import Transcript
 from rivulet.errors import CheckpointError, SessionError
-from rivulet.recognizer import Recognizer
-from rivulet.session import ReplayReport, Session, export_wav, replay, this_machine
 from rivulet.writers import FORMATS
+
+if TYPE_CHECKING:
+    from rivulet.recognizer import Recognizer
+    from rivulet.session import ReplayReport, Session
 
 
 def add_parser(commands: Any) -> None:
@@ -37,12 +37,21 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         SessionError: an event differs, the file is damaged, or the model is another.
     """
+    from rivulet.session import Session, export_wav
+
     session = Session(args.session)
     if args.wav is not None:
         seconds = export_wav(session, args.wav)
         sys.stderr.write(f"rivulet: {seconds:.1f} s of sound written to {args.wav}\n")
         return 0
+    return _replay(args, session)
+
+
+def _replay(args: argparse.Namespace, session: "Session") -> int:
     import torch
+
+    from rivulet.console import Transcript
+    from rivulet.session import ReplayReport, replay
 
     torch.set_num_threads(session.header.threads)
     recognizer = _recognizer(args.model, session)
@@ -60,8 +69,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _recognizer(wanted: str | None, session: Session) -> Recognizer:
+def _recognizer(wanted: str | None, session: "Session") -> "Recognizer":
     """Load the model asked for, or look for the session's own by its digest, then its name."""
+    from rivulet.checkpoint import DEFAULT_NAME
+    from rivulet.recognizer import Recognizer
+
     if wanted is None:
         with contextlib.suppress(CheckpointError):
             usual = Recognizer.load(DEFAULT_NAME)
@@ -76,13 +88,15 @@ def _recognizer(wanted: str | None, session: Session) -> Recognizer:
         ) from error
 
 
-def _ending(report: ReplayReport) -> str:
+def _ending(report: "ReplayReport") -> str:
     if not report.complete:
         return f"the session was killed; {report.seconds:.1f} s were recovered"
     return f"{report.seconds:.1f} s replayed; the session ended so: {report.reason}"
 
 
-def _difference(report: ReplayReport, session: Session) -> str:
+def _difference(report: "ReplayReport", session: "Session") -> str:
+    from rivulet.session import this_machine
+
     assert report.difference is not None
     difference = report.difference
     elsewhere = session.header.made_on != this_machine()

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rivulet.commands.common import fill_model_flags
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import ConfigError
-from rivulet.recognizer import BLOCK_MS
 
 if TYPE_CHECKING:
     from rivulet.engines import EngineConfig
@@ -43,6 +43,7 @@ def read_engines(args: argparse.Namespace, watched: bool) -> "list[EngineConfig]
     """
     from rivulet.engines import EngineConfig, check_engine
 
+    fill_model_flags(args)
     endpoint = EndpointConfig(args.rule1_silence, args.rule2_silence, args.rule3_length)
     configs = []
     for item in ",".join(args.engine or ["rivulet"]).split(","):
@@ -70,6 +71,8 @@ def read_engines(args: argparse.Namespace, watched: bool) -> "list[EngineConfig]
 
 def _block(text: str, label: str) -> int:
     """Return the block of `rivulet@40`."""
+    from rivulet.recognizer import BLOCK_MS
+
     if not label.startswith("rivulet@") or not text.isdigit() or int(text) not in BLOCK_MS:
         raise ConfigError(
             f"{label} is no engine; only rivulet has blocks, and @ names one of {BLOCK_MS} ms."

@@ -6,12 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
-from rich.progress import Progress
-
-from rivulet.audio import AudioFile
 from rivulet.commands.common import (
     add_decoder_flags,
     add_endpoint_flags,
@@ -19,8 +15,13 @@ from rivulet.commands.common import (
     load_recognizer,
 )
 from rivulet.errors import ConfigError, RivuletError
-from rivulet.recognizer import Recognizer
 from rivulet.writers import FORMATS, JsonWriter, Writer, open_writer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from rivulet.audio import AudioFile
+    from rivulet.recognizer import Recognizer
 
 STANDARD_INPUT = "-"
 
@@ -43,6 +44,11 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Transcribe every file; return 1 if one failed, the others are done all the same."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from rivulet.audio import AudioFile
+
     several = len(args.files) > 1
     to_folder = args.output is not None and (several or args.output.is_dir())
     if several and args.output is None and args.format in ("srt", "vtt"):
@@ -93,7 +99,7 @@ def _check_outputs(args: argparse.Namespace, to_folder: bool) -> None:
 
 
 def _transcribe(
-    recognizer: Recognizer, audio: AudioFile, writer: Writer, progress: Progress
+    recognizer: "Recognizer", audio: "AudioFile", writer: Writer, progress: "Progress"
 ) -> None:
     """Run one file through a stream; what was decoded before an error reaches the writer."""
     task = progress.add_task(Path(audio.name).name, total=audio.declared_s)
