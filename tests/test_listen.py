@@ -332,6 +332,38 @@ def test_a_vanished_device_is_one_sentence_and_exit_1(
     assert "9.0 s heard" in err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no RLIMIT_FSIZE")
+def test_a_file_that_may_not_grow_is_one_sentence_every_word_and_exit_1(
+    command: Callable[..., int],
+    model: Path,
+    tiny: Recognizer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    """The system itself refuses to write beyond 60,000 bytes, as a full disk would."""
+    import resource
+
+    path = tmp_path / "talk.rvl"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))
+    try:
+        code = command(simulated(9.0), "--save", str(path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code == 1
+    out, err = capsys.readouterr()
+    expected = finals(list(Listening(tiny, simulated(9.0))))
+    assert out.splitlines() == [final.text for final in expected]
+    (sentence,) = (line for line in err.splitlines() if "cannot be written" in line)
+    saved = path.stat().st_size
+    assert f"{path} cannot be written any more (File too large): {saved} bytes with" in sentence
+    assert "9.0 s heard" in err
+    seconds = float(err.splitlines()[-1].split("its first ")[1].split()[0])
+    assert 1.0 <= seconds < 9.0
+    assert main(["replay", str(path), "-m", str(model)]) == 0
+    assert f"for want of room on the disk; {seconds} s were recovered" in capsys.readouterr().err
+
+
 def test_the_doctor_says_what_is_wrong_and_exits_with_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -1,5 +1,9 @@
 """A saved session holds every sample and event, survives a kill, and replays bit for bit."""
 
+import errno
+import io
+import os
+import sys
 import time
 import wave
 from dataclasses import replace
@@ -9,11 +13,12 @@ import numpy as np
 import pytest
 from microphone_helpers import SimulatedMicrophone, babble, looped, save_tiny_model
 
+from rivulet.doctor import Finding
 from rivulet.endpoint import EndpointConfig
-from rivulet.errors import SessionError
+from rivulet.errors import DeviceError, SessionError
 from rivulet.events import Final
 from rivulet.listening import Listening
-from rivulet.live import live_event_to_dict
+from rivulet.live import LiveEvent, live_event_to_dict
 from rivulet.microphone import Block, Gap, SignalFormat
 from rivulet.recognizer import Recognizer
 from rivulet.session import (
@@ -204,6 +209,113 @@ def test_a_session_is_never_overwritten(tiny: Recognizer, tmp_path: Path):
     with pytest.raises(SessionError, match="exists and is not overwritten"):
         record(tiny, path, seconds=1.0)
     assert path.read_text() == "precious"
+
+
+class FullDisk:
+    """A file that takes `room` more bytes."""
+
+    def __init__(self, file: io.RawIOBase, room: int) -> None:
+        self.file = file
+        self.room = room
+
+    @property
+    def closed(self) -> bool:
+        return self.file.closed
+
+    def write(self, data: memoryview) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fits = min(self.room, len(data))
+        self.room -= fits
+        written = self.file.write(data[:fits])
+        assert written is not None
+        return written
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def listen_until_full(
+    tiny: Recognizer, path: Path, room: int, ends_with: Exception | None = None
+) -> tuple[Listening, list[LiveEvent], Exception]:
+    """Save six seconds on a disk with `room` bytes after the header; return what came out."""
+    signal = SignalFormat("simulated", 16_000, 1)
+    sound = looped(babble(16_000, 1))
+    source = SimulatedMicrophone(signal, sound, 6.0, ends_with=ends_with)
+    session = Listening(tiny, source, path)
+    assert session._saver is not None
+    session._saver._file = FullDisk(session._saver._file, room)  # type: ignore[assignment]
+    events: list[LiveEvent] = []
+    with pytest.raises((SessionError, DeviceError)) as raised:
+        events.extend(session)
+    return session, events, raised.value
+
+
+@pytest.mark.parametrize("room", [0, 1, 40_000, -1])
+def test_a_full_disk_costs_no_word_and_nothing_that_was_saved(
+    tiny: Recognizer, tmp_path: Path, room: int
+):
+    expected = record(tiny, tmp_path / "whole.rvl", seconds=6.0)
+    whole = (tmp_path / "whole.rvl").read_bytes()
+    ends = record_ends(whole)
+    if room < 0:  # all but the last byte: only the end of the session does not fit
+        room = len(whole) - ends[0] - 1
+    path = tmp_path / "talk.rvl"
+    session, events, error = listen_until_full(tiny, path, room)
+    told = [event for event in events if isinstance(event, Finding) and event.check == "save"]
+    assert [live_event_to_dict(e) for e in events if e not in told] == expected
+    (finding,) = told
+    assert finding.message == str(error) == str(session.unsaved)
+    parts = sum(end <= ends[0] + room for end in ends[1:])
+    left = path.read_bytes()
+    saved = len(left)
+    assert record_ends(left)[parts:] == [saved]  # whole records, and all that fit
+    assert f"{path} cannot be written any more (No space left on device): {saved} bytes" in str(
+        error
+    )
+    assert f"with {session.saved_s:.1f} s of sound are saved" in str(error)
+    assert session.saved_s == float(parts)
+    report, _ = run_again(path, tiny)
+    assert report.identical
+    assert not report.complete
+    assert report.seconds == session.saved_s
+
+
+def test_a_device_that_vanishes_after_the_disk_was_full_is_told_as_well(
+    tiny: Recognizer, tmp_path: Path
+):
+    gone = DeviceError("the microphone 'x' vanished")
+    session, events, error = listen_until_full(tiny, tmp_path / "talk.rvl", 0, ends_with=gone)
+    assert error is gone
+    assert session.unsaved is not None
+    assert sum(isinstance(event, Finding) and event.check == "save" for event in events) == 1
+
+
+def test_leaving_the_iterator_on_a_full_disk_is_harmless(tiny: Recognizer, tmp_path: Path):
+    source = SimulatedMicrophone(
+        SignalFormat("simulated", 16_000, 1), looped(babble(16_000, 1)), 6.0
+    )
+    session = Listening(tiny, source, tmp_path / "talk.rvl")
+    assert session._saver is not None
+    session._saver._file = FullDisk(session._saver._file, 0)  # type: ignore[assignment]
+    events = iter(session)
+    next(events)
+    events.close()  # type: ignore[attr-defined]
+    assert session.unsaved is not None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no RLIMIT_FSIZE")
+def test_a_disk_without_room_for_the_header_keeps_no_file(tiny: Recognizer, tmp_path: Path):
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(SessionError, match=r"cannot be written \(File too large\); choose"):
+            record(tiny, tmp_path / "talk.rvl", seconds=1.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_gets_a_file_named_by_the_date(tiny: Recognizer, tmp_path: Path):

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rivulet.checkpoint import DEFAULT_NAME
-from rivulet.doctor import block_level_db
-from rivulet.errors import DeviceError, RivuletError
+from rivulet.doctor import Finding, block_level_db
+from rivulet.errors import DeviceError, RivuletError, SessionError
 from rivulet.events import Final
 from rivulet.live import LiveEvent, LiveStream
 from rivulet.microphone import QUEUE_S, Block, Source, microphone
@@ -86,7 +86,8 @@ class Listening:
     """A session that runs while it is iterated.
 
     Iterating yields events until `stop`, then the last words. If the device vanishes, what was
-    heard is decoded, yielded and saved first, then DeviceError is raised.
+    heard is decoded, yielded and saved first, then DeviceError is raised. If the session cannot be
+    saved any more, a Finding says so at once; words go on, and SessionError is raised at the end.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Listening:
         self._live = LiveStream(recognizer, source.format)
         self._tally = Tally()
         self._finished = False
+        self._unsaved: SessionError | None = None
         self._saver: SessionWriter | None = None
         if save is not None:
             try:
@@ -125,6 +127,16 @@ class Listening:
     def saved_to(self) -> Path | None:
         """The file of the session, if it is saved."""
         return self._saver.path if self._saver else None
+
+    @property
+    def saved_s(self) -> float:
+        """Seconds of sound in that file; what is heard now comes about a second later."""
+        return self._saver.saved_s if self._saver else 0.0
+
+    @property
+    def unsaved(self) -> SessionError | None:
+        """Why the session cannot be saved any more; None while it can."""
+        return self._unsaved
 
     @property
     def now_s(self) -> float:
@@ -150,7 +162,7 @@ class Listening:
 
         Raises:
             DeviceError: the device vanished; everything it gave was yielded before.
-            SessionError: the session cannot be saved any more.
+            SessionError: the session could not be saved to its end; every word was yielded before.
         """
         vanished: DeviceError | None = None
         last: list[LiveEvent] = []
@@ -169,6 +181,8 @@ class Listening:
         yield from last
         if vanished is not None:
             raise vanished
+        if self._unsaved is not None:
+            raise self._unsaved
 
     def _hear(self, block: Block) -> list[LiveEvent]:
         events = self._live.accept(block)
@@ -176,11 +190,19 @@ class Listening:
         self.level_db = block_level_db(block)
         self._tally.add(block, self.lag_s)
         self._tally.count_words(events)
-        if self._saver is not None:
-            self._saver.write(block, events, self.lag_s)
+        if self._saver is not None and self._unsaved is None:
+            try:
+                self._saver.write(block, events, self.lag_s)
+            except SessionError as error:
+                events = [*events, self._give_up(error)]
         if self.on_block is not None:
             self.on_block(self)
         return events
+
+    def _give_up(self, error: SessionError) -> Finding:
+        """Go on without saving."""
+        self._unsaved = error
+        return Finding("save", str(error), round(self.now_s, 3))
 
     def _finish(self, reason: str) -> list[LiveEvent]:
         """Decode the last words and close the saved session; once."""
@@ -189,8 +211,11 @@ class Listening:
         self._finished = True
         events = self._live.finish()
         self._tally.count_words(events)
-        if self._saver is not None:
-            self._saver.close(events, reason)
+        if self._saver is not None and self._unsaved is None:
+            try:
+                self._saver.close(events, reason)
+            except SessionError as error:
+                return [*events, self._give_up(error)]
         return events
 
 

@@ -9,8 +9,10 @@ A file begins with the line MAGIC. Records follow, each written by one system ca
 
 A PART holds whole blocks: what happened to each, the events it brought, and their sound as FLAC of
 at most 8 channels each. A killed session lacks its last, unfinished second and nothing before it.
+Where the disk is full, the record that does not fit is taken back, and the file ends as if killed.
 """
 
+import contextlib
 import datetime
 import io
 import json
@@ -103,7 +105,7 @@ class ReplayReport:
 
     events: int = 0
     seconds: float = 0.0
-    complete: bool = False  # False: the session was killed, so its last words are not in the record
+    complete: bool = False  # False: killed, or the disk was full: its last words are not recorded
     reason: str = "killed"  # how the session ended
     difference: Difference | None = None
 
@@ -127,9 +129,11 @@ class SessionWriter:
         self._blocks: list[dict[str, Any]] = []
         self._sound: list[DeviceSamples] = []
         self._held = 0
+        self._saved = 0  # bytes of whole records in the file
+        self._saved_s = 0.0  # sound in them
         try:
             self._file = self.path.open("xb", buffering=0)
-            self._file.write(MAGIC)
+            self._begin(MAGIC + _record(b"HEAD", asdict(header)))
         except FileExistsError as error:
             raise SessionError(
                 f"{self.path} exists and is not overwritten; choose another name for --save."
@@ -138,13 +142,25 @@ class SessionWriter:
             raise SessionError(
                 f"{self.path} cannot be written ({error.strerror}); choose another --save."
             ) from error
-        self._record(b"HEAD", asdict(header))
+
+    def _begin(self, header: bytes) -> None:
+        try:
+            self._append(header)
+        except OSError:
+            self._file.close()
+            self.path.unlink()  # without its header nothing can be read
+            raise
+
+    @property
+    def saved_s(self) -> float:
+        """Seconds of sound in the file."""
+        return self._saved_s
 
     def write(self, block: Block, events: list[LiveEvent], lag_s: float) -> None:
         """Take a block, the events it brought and how late that was.
 
         Raises:
-            SessionError: the disk is full.
+            SessionError: the disk is full; the file is closed, what it holds can be replayed.
         """
         told = {
             "n": len(block.samples),
@@ -163,13 +179,17 @@ class SessionWriter:
             self._flush()
 
     def close(self, events: list[LiveEvent], reason: str) -> None:
-        """Write what is held, the last events and why the session ended."""
+        """Write what is held, the last events and why the session ended.
+
+        Raises:
+            SessionError: the disk is full; the file is closed, what it holds can be replayed.
+        """
         if self._file.closed:
             return
         if self._blocks:
             self._flush()
         last = [live_event_to_dict(event) for event in events]
-        self._record(b"DONE", {"reason": reason, "events": last})
+        self._save(_record(b"DONE", {"reason": reason, "events": last}))
         self._file.close()
 
     def _flush(self) -> None:
@@ -178,23 +198,36 @@ class SessionWriter:
         sound = np.concatenate(whole) if whole else np.zeros((0, channels), np.int16)
         flac = _encode(sound, self._signal.sample_rate) if len(sound) else []
         content = {"blocks": self._blocks, "flac": [len(piece) for piece in flac]}
-        self._record(b"PART", content, b"".join(flac))
+        self._save(_record(b"PART", content, b"".join(flac)))
+        self._saved_s += self._held / self._signal.sample_rate
         self._blocks, self._sound, self._held = [], [], 0
 
-    def _record(self, kind: bytes, content: dict[str, Any], sound: bytes = b"") -> None:
-        packed = zlib.compress(json.dumps(content).encode())
-        payload = COUNT.pack(len(packed)) + packed + sound
-        record = FRAME.pack(kind, len(payload), zlib.crc32(payload)) + payload
+    def _save(self, record: bytes) -> None:
         try:
-            written = self._file.write(record)
+            self._append(record)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(self.path, self._saved)  # no half record at the end
+            self._file.close()
             raise SessionError(
-                f"{self.path} cannot be written any more ({error.strerror}); make room on the disk."
+                f"{self.path} cannot be written any more ({error.strerror}): {self._saved} bytes "
+                f"with {self._saved_s:.1f} s of sound are saved and can be replayed, the "
+                f"{len(record)} bytes that came next and all that follows are lost; make room on "
+                "the disk and start anew with another --save."
             ) from error
-        if written != len(record):
-            raise SessionError(
-                f"only {written} of {len(record)} bytes fit into {self.path}; make room."
-            )
+
+    def _append(self, record: bytes) -> None:
+        """Append in one system call, unless only a part fits: the next then says why."""
+        left = memoryview(record)
+        while left:
+            left = left[self._file.write(left) :]
+        self._saved += len(record)
+
+
+def _record(kind: bytes, content: dict[str, Any], sound: bytes = b"") -> bytes:
+    packed = zlib.compress(json.dumps(content).encode())
+    payload = COUNT.pack(len(packed)) + packed + sound
+    return FRAME.pack(kind, len(payload), zlib.crc32(payload)) + payload
 
 
 @dataclass

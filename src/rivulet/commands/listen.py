@@ -15,7 +15,7 @@ from rivulet.commands.common import (
     add_model_flags,
     load_recognizer,
 )
-from rivulet.errors import ConfigError
+from rivulet.errors import ConfigError, SessionError
 from rivulet.writers import FORMATS
 
 if TYPE_CHECKING:
@@ -71,17 +71,25 @@ def _listen(args: argparse.Namespace) -> int:
     queue_s = microphone.QUEUE_S if args.queue is None else args.queue
     source = microphone.microphone(args.device, args.rate, args.channels, queue_s)
     listening = Listening(recognizer, source, args.save)
+    sinks: list[Callable[[LiveEvent], None]] = []
     try:
         with stopped_by_signals(listening), ExitStack() as stack:
             sinks = _sinks(args, source.format.device, listening, stack)
             for event in listening:
                 for sink in sinks:
                     sink(event)
+    except SessionError:
+        if listening.unsaved is None or _warn not in sinks:
+            raise
+        return 1  # the sentence went to standard error when it happened
     finally:
         source.close()
         sys.stderr.write(f"rivulet: {listening.summary}\n")
         if listening.saved_to is not None:
-            sys.stderr.write(f"rivulet: saved as {listening.saved_to}\n")
+            part = (
+                "" if listening.unsaved is None else f", its first {listening.saved_s:.1f} s only"
+            )
+            sys.stderr.write(f"rivulet: saved as {listening.saved_to}{part}\n")
     return 0
 
 

@@ -90,7 +90,10 @@ def _recognizer(wanted: str | None, session: "Session") -> "Recognizer":
 
 def _ending(report: "ReplayReport") -> str:
     if not report.complete:
-        return f"the session was killed; {report.seconds:.1f} s were recovered"
+        return (
+            "the session was cut off, killed or for want of room on the disk; "
+            f"{report.seconds:.1f} s were recovered"
+        )
     return f"{report.seconds:.1f} s replayed; the session ended so: {report.reason}"
 
 
