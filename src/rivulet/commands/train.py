@@ -69,9 +69,7 @@ def run_export(args: argparse.Namespace) -> int:
     """Write the checkpoint and say what it is."""
     from rivulet.training.export import ExportConfig, export
 
-    config = ExportConfig(
-        args.name, args.head, args.phones, args.language_model, args.bits
-    )
+    config = ExportConfig(args.name, args.head, args.phones, args.language_model, args.bits)
     made = export(args.training, args.output, config)
     count = made.model.parameters_count
     size = sum(path.stat().st_size for path in args.output.rglob("*") if path.is_file())
