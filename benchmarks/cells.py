@@ -169,7 +169,7 @@ def measure(folder: Path, made: Workshop) -> Row:
     return {
         **norms(folder, run.recipe.clip_norm),
         **{f"reach_{k * STRIDE * 10}_ms": ratios[k] for k in REACH_TOLD},
-        "reach": [round(ratio, 6) for ratio in ratios],
+        "reach": [float(f"{ratio:.4g}") for ratio in ratios],
     }
 
 
@@ -330,7 +330,7 @@ def main_table(rows: Sequence[Row], times: Sequence[Row], recipe: Recipe) -> str
                 spread([r["wer"] for r in own], 1, 100),
                 " / ".join(spread([r[f"norm_{w}"] for r in own]) for w in ("median", "p99", "max")),
                 " / ".join(
-                    spread([r[f"reach_{k * STRIDE * 10}_ms"] for r in own], 1, 100)
+                    spread([r[f"reach_{k * STRIDE * 10}_ms"] for r in own], 2, 100)
                     for k in REACH_TOLD
                 ),
             ]

@@ -147,10 +147,11 @@ def run_trial(trial: Trial, made: Workshop, measure: Callable[[Path], Row]) -> R
     began = time.monotonic()
     train(trial.recipe, data, folder)
     trained_s = time.monotonic() - began
-    best = min(read_csv(folder / DEV_FILE), key=lambda row: row[HEAD])
+    measured = read_csv(folder / DEV_FILE)
+    best = min(measured, key=lambda row: row[HEAD])
     found: Row = {
         "name": trial.name,
-        "steps": len(steps_of(folder)),
+        "steps": int(measured[-1]["step"]),
         "trained_s": round(trained_s, 1),
         "best_epoch": int(best["epoch"]),
         "per": best[HEAD],
