@@ -93,13 +93,16 @@ class LanguageModel:
         return cls(words, pronunciations, folder / LM_FILE, letters)
 
     def save(self, folder: Path) -> None:
-        """Write the files to `folder`."""
+        """Write the files to `folder`; those of letter-to-sound go if the model has none."""
         folder.mkdir(parents=True, exist_ok=True)
         write_lexicon(folder / LEXICON_FILE, self.words, self.pronunciations)
         copies = {LM_FILE: self.path}
         if self.letters:
             copies |= {MODEL_FILE: self.letters.path}
             self.letters.write_units(folder)
+        else:  # of an earlier model in this folder
+            (folder / MODEL_FILE).unlink(missing_ok=True)
+            (folder / UNITS_FILE).unlink(missing_ok=True)
         for name, path in copies.items():
             if path.absolute() != (folder / name).absolute():
                 shutil.copyfile(path, folder / name)

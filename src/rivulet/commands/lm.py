@@ -99,6 +99,11 @@ def _add_build(verbs: Any) -> None:
         metavar="WORDS",
         help="words of the dictionaries on which letter-to-sound is measured (%(default)s)",
     )
+    build.add_argument(
+        "--no-letters",
+        action="store_true",
+        help="leave letter-to-sound out (1.3 MB): words given at run time are sounded by rules",
+    )
     build.add_argument("--write-arpa", type=Path, metavar="FILE", help="keep the model as ARPA")
     build.add_argument("--evaluate", nargs="+", type=Path, default=[], metavar="TEXT|MANIFEST.tsv")
     build.set_defaults(run=run_build)
@@ -151,9 +156,11 @@ def run_build(args: argparse.Namespace) -> int:
         ngrams = _ngrams(args, lexicon.merge(dictionaries.values()), tools, work)
         letters, errors = _letters(args, dictionaries, tools, work)
         found = lexicon.build(ngrams.words, dictionaries, letters)
-        model = LanguageModel(ngrams.words, found.pronunciations, work / LM_FILE, letters)
+        kept = None if args.no_letters else letters
+        model = LanguageModel(ngrams.words, found.pronunciations, work / LM_FILE, kept)
         model.save(args.output)
-    sizes = {file: (args.output / file).stat().st_size for file in FILES}
+    files = [args.output / name for name in FILES]
+    sizes = {path.name: path.stat().st_size for path in files if path.is_file()}
     numbers = {
         "ngrams": ngrams.counts,
         "words": len(ngrams.words),
