@@ -245,8 +245,11 @@ def law_table(found: Sequence[Row]) -> str:
         said = []
         for asked in ASKED_H:
             key = f"at_{asked:.0f}"
-            span = f" ({100 * law[f'{key}_least']:.1f} to {100 * law[f'{key}_most']:.1f})"
-            said.append(f"{100 * law[key]:.1f}" + (span if f"{key}_least" in law else ""))
+            doubt = [
+                f"{100 * law[end]:.1f}" for end in (f"{key}_least", f"{key}_most") if end in law
+            ]
+            span = f" ({' to '.join(doubt)})" if doubt else ""
+            said.append(f"{100 * law[key]:.1f}{span}")
         formula = f"{100 * law['scale']:.1f} · h^-{law['exponent']:.3f}{floor}"
         lines.append([WHAT[law["name"]], formula, f"{100 * law['misfit']:.1f}", *said])
     return sweep.markdown(header, lines)
@@ -309,7 +312,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="over the whole, instead of the recipe's")
     parser.add_argument("--time-threads", type=int, default=2, help="%(default)s")
     parser.add_argument("--gpu-tflops", type=float, default=312.0, help="peak (%(default)s)")
-    parser.add_argument("--gpu-share", type=float, default=0.1, help="of it (%(default)s)")
+    parser.add_argument("--gpu-share", type=float, default=0.05, help="of it (%(default)s)")
     args = parser.parse_args()
     recipe = read_recipe(args.recipe, **({"epochs": args.epochs} if args.epochs else {}))
     made = sweep.workshop(args)

@@ -96,6 +96,17 @@ def test_a_fit_without_a_floor_has_none_and_leaving_a_size_out_shows_its_doubt()
     assert low < growth.fit(HOURS, bent, floor=False).at(960.0) < high
 
 
+def test_the_tables_of_growth_hold_every_size_and_every_law():
+    made = {"utterances": 9, "epochs": 2, "best_epoch": 2, "steps": 7}
+    law = growth.PowerLaw(0.9, 0.35, 0.1)
+    rows = [{"hours": h, "per": law.at(h), "wer": law.at(h) + 0.1, **made} for h in HOURS]
+    assert growth.size_table(rows).count("\n") == 2 + len(HOURS)
+    lines = growth.law_table(growth.laws(rows)).splitlines()
+    assert len(lines) == 2 + 2 * len(growth.WHAT)
+    assert " to " in lines[2]
+    assert "90.0 · h^-0.350 + 10.0" in lines[3]
+
+
 def test_flop_are_counted_as_torch_counts_them():
     """An RNN's, step by step: torch's counter sees no further into a fused cell."""
     config = dataclasses.replace(SMALL, cell="rnn")
