@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 
@@ -10,9 +11,17 @@ from hypothesis import strategies as st
 
 from rivulet.decoder import BeamConfig, BeamDecoder, ConfidenceConfig, WordEvidence
 from rivulet.errors import ConfigError
+from rivulet.search import NGram
 
-WIDE = BeamConfig(beam_size=2000, beam_tokens=8, beam_threshold=1000.0, lm_weight=0.7)
-NARROW = BeamConfig(beam_size=20, beam_tokens=6, beam_threshold=16.0, lm_weight=0.7)
+WIDE = BeamConfig(
+    beam_size=2000,
+    beam_tokens=8,
+    beam_threshold=1000.0,
+    token_threshold=1000.0,
+    lm_weight=0.7,
+    word_score=0.0,
+)
+NARROW = BeamConfig(beam_size=20, beam_tokens=6, beam_threshold=16.0, lm_weight=0.7, word_score=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -166,10 +175,47 @@ def test_what_is_remembered_stays_bounded_though_nobody_pauses(graph):
     for _ in range(12):
         decoder.push(spelled("BEE A BAA BEE " * 10))
         words += decoder.finish_segment(keep_open_word=True)
-        sizes.append(len(decoder._scorer._known) + len(decoder._scorer._histories))
+        sizes.append(decoder._scorer.remembered)
     words += decoder.finish_segment()
     assert [word.text for word in words] == ["BEE", "A", "BAA", "BEE"] * 120
     assert max(sizes[2:]) <= 2 * max(sizes[:2])
+
+
+def test_what_is_remembered_stays_bounded_in_one_long_segment(graph):
+    decoder = BeamDecoder(graph, NARROW)
+    sizes = []
+    for row in torch.split(noise(1200, 3), 1):
+        decoder.push(row)
+        sizes.append(decoder._scorer.remembered)
+    assert max(sizes[600:]) <= 2 * max(sizes[:100])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_forgetting_changes_nothing(graph, seed, monkeypatch):
+    """Words, times, confidences and what is settled, after every frame."""
+    log_probs = noise(230, seed, sharpness=1.5)
+
+    def heard():
+        decoder = BeamDecoder(graph, NARROW)
+        for row in torch.split(log_probs, 1):
+            decoder.push(row)
+            yield decoder.words(), decoder.settled()
+        yield decoder.finish_segment()
+
+    forgetful = list(heard())
+    monkeypatch.setattr(NGram, "keep", lambda self, texts: None)
+    assert forgetful == list(heard())
+
+
+def test_a_phone_far_less_likely_than_another_is_not_tried(graph):
+    """B IY and, at -7 nats each, AA for IY; the n-gram and a boost want BAA."""
+    said = torch.full((2, len(PHONES)), -20.0)
+    said[0, PHONES.tokens.index("B")] = said[1, PHONES.tokens.index("IY")] = 0.0
+    said[1, PHONES.tokens.index("AA")] = -7.0
+    hot = graph.with_hot_words({"BAA": 20.0})
+    for threshold, text in ((6.0, "BEE"), (8.0, "BAA")):
+        config = dataclasses.replace(NARROW, token_threshold=threshold)
+        assert [word.text for word in decode(hot, said, config)] == [text]
 
 
 def test_what_was_called_settled_goes_with_its_segment(graph):
@@ -231,7 +277,13 @@ def test_confidence_grows_with_agreement():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"beam_size": 0}, {"beam_tokens": 101}, {"beam_threshold": 0.0}, {"lm_weight": -1.0}],
+    [
+        {"beam_size": 0},
+        {"beam_tokens": 101},
+        {"beam_threshold": 0.0},
+        {"token_threshold": 0.0},
+        {"lm_weight": -1.0},
+    ],
 )
 def test_beam_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):

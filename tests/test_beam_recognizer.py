@@ -22,6 +22,11 @@ from rivulet.model import AcousticModel
 from rivulet.recognizer import DecoderSettings, Recognizer
 from rivulet.writers import event_to_dict
 
+# random weights are sure of phones that no word begins with, so every phone has to be tried
+PATIENT = BeamConfig(
+    beam_tokens=12, beam_threshold=16.0, token_threshold=1000.0, lm_weight=0.65, word_score=0.0
+)
+
 
 def save_model(folder):
     """Random weights that write letters and phones, and the language model of four words."""
@@ -33,7 +38,8 @@ def save_model(folder):
     with torch.no_grad():
         model.phone_output.weight.mul_(25.0)
         model.phone_output.bias[0] += 2.0
-    made = dataclasses.replace(small, model=model, phones=PHONES, name="both")
+    beam = checkpoint.BeamSettings(PATIENT)
+    made = dataclasses.replace(small, model=model, phones=PHONES, name="both", beam=beam)
     folder.mkdir()
     checkpoint.save(made, folder, bits=32, language_model=language_model(folder.parent))
     return folder
@@ -86,7 +92,7 @@ def test_settled_words_stay_through_partials_and_finals(beam, babble):
 
 def test_settings_say_how_to_decode_again(beam, babble):
     warm = dataclasses.replace(
-        beam, beam=BeamConfig(beam_size=50, beam_tokens=6), alternatives=3
+        beam, beam=dataclasses.replace(PATIENT, beam_size=50, beam_tokens=6), alternatives=3
     ).with_hot_words({"baa": 5.0})
     stored = json.loads(json.dumps(dataclasses.asdict(warm.settings)))
     again = beam.with_settings(DecoderSettings.of(stored))

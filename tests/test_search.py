@@ -2,6 +2,7 @@ import math
 
 import pytest
 from beams import ARPA, PHONES, graph_of, language_model
+from flashlight.lib.text.decoder import SmearingMode
 
 from rivulet.errors import ConfigError
 from rivulet.search import HotPhrase, PhraseTree, SearchGraph
@@ -60,6 +61,36 @@ def test_hot_words_may_be_unknown_and_spelled_anyhow(graph):
     assert hot.words[len(graph.words) :] == ("OBBY",)
     assert [phrase.spelled for phrase in hot.phrases.phrases] == ["BEE OBBY", "A"]
     assert not graph.phrases.phrases  # the shared graph stays as it was
+
+
+def branches(node):
+    """What hangs below a node of the tree."""
+    below = {token: branches(child) for token, child in node.children.items()}
+    return sorted(zip(node.labels, node.scores, strict=True)), round(node.max_score, 4), below
+
+
+def test_the_tree_of_hot_words_is_the_shared_one_with_their_sounds(graph):
+    before = branches(graph.trie.search([]))
+    hot = graph.with_hot_words({"bee  Obby": 3.0, "BEEBEE": 8.0})
+    assert branches(graph.trie.search([])) == before  # the shared tree stays as it was
+    obby, beebee, bee = (hot.words.index(word) for word in ("OBBY", "BEEBEE", "BEE"))
+    ids = {phone: index for index, phone in enumerate(PHONES.tokens)}
+
+    def labels(tree, *phones):
+        node = tree.search([ids[phone] for phone in phones])
+        return dict(zip(node.labels, node.scores, strict=True))
+
+    gain = labels(hot.trie, "B", "IY", "B", "IY")[beebee]
+    assert gain == pytest.approx(labels(graph.trie, "B", "IY", "B", "IY")[beebee] + 8.0)
+    assert labels(hot.trie, "B", "IY")[bee] == pytest.approx(
+        labels(graph.trie, "B", "IY")[bee] + 1.5  # its part of the phrase
+    )
+    for sound in graph.language_model.pronounce("OBBY", 3):
+        assert obby in labels(hot.trie, *sound)
+    assert hot.trie.search([ids["AA"]]).labels == graph.trie.search([ids["AA"]]).labels
+    grown = branches(hot.trie.search([]))
+    hot.trie.smear(SmearingMode.MAX)  # every node already promises what is best below it
+    assert branches(hot.trie.search([])) == grown
 
 
 @pytest.mark.parametrize(

@@ -247,15 +247,17 @@ class BeamConfig:
     beam_size: hypotheses kept.
     beam_tokens: columns tried in each frame: the likeliest phones, new and going on.
     beam_threshold: nats below the best at which a hypothesis is dropped.
+    token_threshold: nats below the likeliest column of a frame at which a column is not tried.
     lm_weight: of the n-gram's natural-log probabilities, beside 1 for the acoustic model's.
     word_score: nats for each word; more than 0 favors many short words.
     """
 
     beam_size: int = 200
-    beam_tokens: int = 12
-    beam_threshold: float = 16.0
-    lm_weight: float = 0.65
-    word_score: float = 0.0
+    beam_tokens: int = 8
+    beam_threshold: float = 14.0
+    lm_weight: float = 0.75
+    word_score: float = 0.3
+    token_threshold: float = 6.0
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -266,11 +268,11 @@ class BeamConfig:
         for name, most in (("beam_size", 5000), ("beam_tokens", 100)):
             if not 1 <= getattr(self, name) <= most:
                 raise ConfigError(f"{name} is {getattr(self, name)}; use 1 to {most}.")
-        if not self.beam_threshold > 0.0 or self.lm_weight < 0.0:
-            raise ConfigError(
-                f"beam_threshold is {self.beam_threshold} and lm_weight {self.lm_weight}; the "
-                "first must be more than 0, the second at least 0."
-            )
+        for name in ("beam_threshold", "token_threshold"):
+            if not getattr(self, name) > 0.0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; use more than 0.")
+        if self.lm_weight < 0.0:
+            raise ConfigError(f"lm_weight is {self.lm_weight}; use at least 0.")
 
 
 @dataclass(frozen=True)
@@ -278,12 +280,13 @@ class _Reading:
     """What the beam says at a frame: the best path's words and how many all paths share.
 
     shared: of these the leading ones that every live hypothesis begins with.
-    ends: per hypothesis the places where its words end, place i being the i-th open frame.
+    spoken: the open words of every live hypothesis, in ids.
     """
 
     words: list[DecodedWord]
     shared: int
-    ends: list[list[int]]
+    spoken: list[list[int]]
+    found: list[Any]
     best: Any
 
 
@@ -318,7 +321,9 @@ class BeamDecoder:
         self._confidence = confidence or ConfidenceConfig()
         self._wanted = alternatives
         self._scorer = graph.scorer()  # flashlight does not keep it alive
-        self._search = _lexicon_decoder(graph, config or BeamConfig(), self._scorer)
+        self._config = config or BeamConfig()
+        self._search = _lexicon_decoder(graph, self._config, self._scorer)
+        self._padded = np.empty(graph.columns + self._config.beam_tokens, np.float32)
         # flashlight breaks ties by addresses in memory; this noise, always the same, leaves no ties
         noise = np.random.default_rng(0).uniform(0.0, NUDGE, (NUDGE_FRAMES, graph.columns))
         self._nudges = noise.astype(np.float32)
@@ -331,6 +336,7 @@ class BeamDecoder:
         self._rows: list[npt.NDArray[np.float32]] = []  # emissions (columns,) of the open frames
         self._frames: list[int] = []  # their numbers
         self._settled: list[DecodedWord] = []  # left the search
+        self._said: list[int] = []  # their ids
         self._open_since: int | None = None  # frame in which the first open word began
         self._read: _Reading | None = None
 
@@ -353,7 +359,10 @@ class BeamDecoder:
         self._take(emissions, self.frame)
 
     def _take(self, emissions: npt.NDArray[np.float32], frame: int) -> None:
-        self._search.decode_step(emissions.ctypes.data, 1, len(emissions))
+        # flashlight tries the likeliest columns; those that no word has keep unlikely phones out
+        self._padded[: len(emissions)] = emissions
+        self._padded[len(emissions) :] = emissions.max() - self._config.token_threshold
+        self._search.decode_step(self._padded.ctypes.data, 1, len(self._padded))
         self._rows.append(emissions)
         self._frames.append(frame)
         self._read = None
@@ -386,8 +395,7 @@ class BeamDecoder:
     def _finish_settled(self) -> list[DecodedWord]:
         reading = self._reading()
         words = self._settled + reading.words[: reading.shared]
-        ends = [i for i, word in enumerate(reading.best.words) if i and word >= 0]
-        place = ends[reading.shared - 1] if reading.shared else 0
+        place = _word_ends(reading.best)[reading.shared - 1] if reading.shared else 0
         rest = list(zip(self._rows[place:], self._frames[place:], strict=True))
         self.alternatives = ()
         self._begin()
@@ -397,36 +405,44 @@ class BeamDecoder:
 
     def _reading(self) -> _Reading:
         if not self._rows:
-            return _Reading([], 0, [], None)
+            return _Reading([], 0, [], [], None)
         if self._read is None:
             found = self._search.get_all_final_hypothesis()
             best = max(found, key=lambda hypothesis: hypothesis.score)
-            said = [hypothesis.words[1:] for hypothesis in found]  # place 0 was counted before
-            ends = [[i + 1 for i, word in enumerate(words) if word >= 0] for words in said]
-            spoken = [[word for word in words if word >= 0] for words in said]
+            # a word at place 0 was counted before
+            spoken = [[word for word in path.words[1:] if word >= 0] for path in found]
             shared = _common_prefix(spoken)
-            self._read = _Reading(self._words_of(best), shared, ends, best)
+            self._read = _Reading(self._words_of(best), shared, spoken, found, best)
         return self._read
 
     def _tidy(self) -> None:
-        """Take out of the search the settled words that end before all others begin."""
+        """Forget what no live hypothesis needs: n-gram states, and words settled for good."""
         reading = self._reading()
-        own_ends = [i for i, word in enumerate(reading.best.words) if i and word >= 0]
-        for count in range(reading.shared, 0, -1):
-            place = own_ends[count - 1] + 1  # flashlight prunes right after a word of the best path
-            if place <= len(self._rows) and all(
-                ends[count - 1] <= place and (len(ends) == count or ends[count] > place)
-                for ends in reading.ends
-            ):
-                break
-        else:
+        self._scorer.keep(self._said + spoken for spoken in reading.spoken)
+        count = self._separable(reading)
+        if not count:
             return
+        place = _word_ends(reading.best)[count - 1] + 1
         self._settled += reading.words[:count]
+        self._said += reading.spoken[0][:count]
         speaks = reading.best.tokens[place] != BLANK_ID
         self._open_since = self._frame_of(place) if speaks else None
         self._search.prune(len(self._rows) - place)
         self._rows, self._frames = self._rows[place:], self._frames[place:]
         self._read = None
+
+    def _separable(self, reading: _Reading) -> int:
+        """Count the leading settled words that end before all others begin."""
+        own = _word_ends(reading.best)
+        ends_of_all = [_word_ends(path) for path in reading.found]
+        for count in range(reading.shared, 0, -1):
+            place = own[count - 1] + 1  # flashlight prunes right after a word of the best path
+            if place <= len(self._rows) and all(
+                ends[count - 1] <= place and (len(ends) == count or ends[count] > place)
+                for ends in ends_of_all
+            ):
+                return count
+        return 0
 
     def _frame_of(self, place: int) -> int:
         """Output frame of the open frame at `place`, counted from 1."""
@@ -486,6 +502,11 @@ def _lexicon_decoder(graph: SearchGraph, config: BeamConfig, scorer: Any) -> Any
     )
     between_words, unknown = graph.columns - 1, len(graph.words)
     return LexiconDecoder(options, graph.trie, scorer, between_words, BLANK_ID, unknown, [], False)
+
+
+def _word_ends(path: Any) -> list[int]:
+    """Return the places where a hypothesis' words end, place i being the i-th open frame."""
+    return [place for place, word in enumerate(path.words) if place and word >= 0]
 
 
 def _common_prefix(rows: list[list[int]]) -> int:

@@ -170,7 +170,7 @@ class Recognizer:
     ) -> "Stream":
         """Return a new live signal of `sample_rate` Hz, with hot phrases and their boosts in nats.
 
-        Hot words cost a second to prepare; share them with `with_hot_words`.
+        Hot words cost a fifth of a second to prepare; share them with `with_hot_words`.
 
         Raises:
             AudioError: the rate is outside 4 to 384 kHz.

@@ -11,12 +11,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from flashlight.lib.text.decoder import LM, LMState, SmearingMode, Trie
+from flashlight.lib.text.decoder import LM, SmearingMode, Trie, TrieNode
 from flashlight.lib.text.decoder.kenlm import KenLM
 from flashlight.lib.text.dictionary import Dictionary
 
@@ -92,7 +93,7 @@ class PhraseTree:
 class NGram(LM):  # type: ignore[misc]  # flashlight has no types
     """KenLM's model of one stream; word ids at and above `words` count as unknown words.
 
-    What it remembers is dropped at every `start`, so it grows with the open segment only.
+    flashlight asks some hundred times a frame, so an answer is remembered until `keep` or `start`.
     """
 
     def __init__(self, model: Any, order: int, words: int, phrases: PhraseTree) -> None:
@@ -105,37 +106,51 @@ class NGram(LM):  # type: ignore[misc]  # flashlight has no types
         self.start(False)
 
     def start(self, start_with_nothing: bool) -> Any:
-        """Begin a sentence."""
-        root = LMState()  # KenLM's own states must not be mixed with those that flashlight sees
-        nothing: History = ((), ())
-        self._histories: dict[Any, History] = {root: nothing}
-        self._states: dict[History, Any] = {nothing: root}
-        self._model_states: dict[Any, Any] = {root: self._model.start(start_with_nothing)}
-        self._known: dict[tuple[Any, int], tuple[Any, float]] = {}
+        """Begin a sentence; all that was remembered is dropped."""
+        root = self._model.start(start_with_nothing)
+        self._remember({root: ((), ())})
         return root
+
+    def keep(self, texts: Iterable[Sequence[int]]) -> None:
+        """Drop what was remembered but the states in which one of `texts`, in word ids, ends."""
+        ends = {tuple(text[-self._context :]) for text in texts}
+        self._remember({s: h for s, h in self._histories.items() if h[0] in ends})
+
+    def _remember(self, histories: dict[Any, History]) -> None:
+        self._histories = histories
+        self._states = {history: state for state, history in histories.items()}
+        self._known: defaultdict[Any, dict[int, tuple[Any, float]]] = defaultdict(dict)
+
+    @property
+    def remembered(self) -> int:
+        """Number of states and scores held."""
+        return len(self._histories) + sum(map(len, self._known.values()))
 
     def score(self, state: Any, word: int) -> tuple[Any, float]:
         """Return the state after `word` and its score; equal histories give the same state."""
-        known = self._known.get((state, word))
-        if known is None:
-            known = self._known[state, word] = self._score(state, word)
-        return known
+        known = self._known[state]
+        found = known.get(word)
+        if found is None:
+            found = known[word] = self._find(state, word)
+        return found
 
-    def _score(self, state: Any, word: int) -> tuple[Any, float]:
+    def _find(self, state: Any, word: int) -> tuple[Any, float]:
         said, place = self._histories[state]
-        place, gain = self._phrases.step(place, word)
-        after, log10_prob = self._model.score(self._model_states[state], min(word, self._words))
+        gain = _nudge(word)
+        if self._phrases.phrases:
+            place, paid = self._phrases.step(place, word)
+            gain += paid
+        after, log10_prob = self._model.score(state, word if word < self._words else self._words)
         history = ((*said, word)[-self._context :], place)
         merged = self._states.get(history)
-        if merged is None:
-            merged = self._states[history] = LMState()
-            self._histories[merged] = history
-            self._model_states[merged] = after
-        return merged, log10_prob * LN_10 + gain + _nudge(word)
+        if merged is None:  # the first state with this history stands for all
+            merged = self._states[history] = after
+            self._histories[after] = history
+        return merged, log10_prob * LN_10 + gain
 
     def finish(self, state: Any) -> tuple[Any, float]:
         """End the sentence."""
-        _, log10_prob = self._model.finish(self._model_states[state])
+        _, log10_prob = self._model.finish(state)
         return state, log10_prob * LN_10 - self._phrases.owed(self._histories[state][1])
 
 
@@ -165,7 +180,7 @@ class SearchGraph:
         words = language_model.words
         model = KenLM(str(language_model.path), Dictionary([*words, UNKNOWN]))
         graph = cls(language_model, phones, words, None, model, _order(language_model.path))
-        return replace(graph, trie=graph._grow((), {}))
+        return replace(graph, trie=graph._grow())
 
     def with_hot_words(self, boosts: Mapping[str, float]) -> "SearchGraph":
         """Return a graph in which the phrases, spelled in any way, gain so many nats.
@@ -185,17 +200,16 @@ class SearchGraph:
             phrases.append(
                 HotPhrase(text, " ".join(spelled), tuple(known[w] for w in spelled), boost)
             )
-        new = words[len(self.words) :]
+        boosted = {phrase.ids[0]: phrase.boost / len(phrase.ids) for phrase in phrases}
         sounds = [
             (known[word], sound)
-            for word in new
+            for word in (*words[len(self.words) :], *(words[index] for index in boosted))
             for sound in self.language_model.pronounce(word, PRONUNCIATIONS)
         ]
-        first = {phrase.ids[0]: phrase.boost / len(phrase.ids) for phrase in phrases}
         return replace(
             self,
             words=tuple(words),
-            trie=self._grow(sounds, first),
+            trie=self._with_sounds(sounds, boosted),
             phrases=PhraseTree(tuple(phrases)),
         )
 
@@ -220,48 +234,102 @@ class SearchGraph:
         """Return the n-gram for one stream."""
         return NGram(self.model, self.order, len(self.language_model.words), self.phrases)
 
-    def _grow(self, more: Iterable[tuple[int, Sequence[str]]], boosts: Mapping[int, float]) -> Any:
-        """Return the tree of all pronunciations; `more` and words with boosts come first."""
-        ids = {phone: index for index, phone in enumerate(self.phones.tokens)}
-        homophones: dict[tuple[str, ...], list[int]] = defaultdict(list)
-        for word, sound in (*more, *self.language_model.pronunciations):
-            homophones[tuple(sound)].append(word)
-        unknown = len(self.language_model.words)
-        start = self.model.start(False)
-        chances = [self.model.score(start, i)[1] * LN_10 for i in range(unknown + 1)]
-
-        def chance(word: int) -> float:
-            return float(chances[min(word, unknown)] + boosts.get(word, 0.0))
-
-        def rank(word: int) -> tuple[bool, float, int]:
-            return word < unknown and word not in boosts, -chance(word), word
-
+    def _grow(self) -> Any:
+        """Return the tree of all pronunciations."""
+        chances = self._chances()
+        homophones: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for word, sound in self.language_model.pronunciations:
+            homophones[self._spelled(sound)].append(word)
         trie = Trie(self.columns, 0)
-        try:
-            for sound, words in homophones.items():
-                spelled = [ids[phone] for phone in sound]
-                held = [*spelled, spelled[-1] + len(ids) - 1]
-                if len(words) > 1:
-                    words = sorted(set(words), key=rank)[:HOMOPHONES]
-                for word in words:
-                    trie.insert(spelled, word, chance(word))
-                    trie.insert(held, word, chance(word))
-        except KeyError as error:
-            raise ConfigError(
-                f"the lexicon uses the phone {error.args[0]} and the model writes "
-                f"{len(ids) - 1} others; give a language model made for it."
-            ) from error
+        for spelled, words in homophones.items():
+            if len(words) > 1:
+                words = sorted(set(words), key=lambda word: (-chances[word], word))[:HOMOPHONES]
+            for word in words:
+                trie.insert(spelled, word, chances[word])
+                trie.insert(self._held(spelled), word, chances[word])
         trie.smear(SmearingMode.MAX)
         return trie
 
+    def _with_sounds(
+        self, sounds: Iterable[tuple[int, Sequence[str]]], boosts: Mapping[int, float]
+    ) -> Any:
+        """Return a tree with these words' sounds and boosts too; it shares most with this one.
+
+        Growing all anew would cost half a second and 90 MB for every set of hot words.
+        """
+        found: dict[tuple[int, ...], set[int]] = defaultdict(set)
+        for word, sound in sounds:
+            found[self._spelled(sound)].add(word)
+        ways = {}
+        for spelled, more in found.items():
+            there = self.trie.search(list(spelled))
+            words = more.union(there.labels if there else ())
+            scores = {word: self._chance(word) + boosts.get(word, 0.0) for word in words}
+            best = sorted(words, key=lambda word: (word not in more, -scores[word], word))
+            ways[spelled] = {word: scores[word] for word in best[:HOMOPHONES]}
+            ways[self._held(spelled)] = ways[spelled]
+        trie = Trie(self.columns, 0)
+        _graft(trie.search([]), self.trie.search([]), ways)
+        return trie
+
+    def _spelled(self, sound: Sequence[str]) -> tuple[int, ...]:
+        try:
+            return tuple(map(self._phone_ids.__getitem__, sound))
+        except KeyError as error:
+            raise ConfigError(
+                f"the lexicon uses the phone {error.args[0]} and the model writes "
+                f"{len(self.phones) - 1} others; give a language model made for it."
+            ) from error
+
+    def _held(self, spelled: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the spelling whose last phone is followed by itself going on."""
+        return (*spelled, spelled[-1] + len(self.phones) - 1)
+
+    @cached_property
+    def _phone_ids(self) -> dict[str, int]:
+        return {phone: index for index, phone in enumerate(self.phones.tokens)}
+
+    def _chances(self) -> list[float]:
+        """Return every word's natural-log probability to begin a sentence."""
+        start = self.model.start(False)
+        scores = (self.model.score(start, i)[1] for i in range(len(self.language_model.words)))
+        return [score * LN_10 for score in scores]
+
+    def _chance(self, word: int) -> float:
+        known = min(word, len(self.language_model.words))
+        return float(self.model.score(self.model.start(False), known)[1]) * LN_10
+
+
+def _graft(made: Any, node: Any, ways: Mapping[tuple[int, ...], Mapping[int, float]]) -> None:
+    """Let the empty `made` be `node` with other words at the ends of `ways`; `node` may be None.
+
+    What no way passes is shared with `node`, which does not change.
+    """
+    children = dict(node.children) if node else {}
+    below: dict[int, dict[tuple[int, ...], Mapping[int, float]]] = defaultdict(dict)
+    for way, words in ways.items():
+        if way:
+            below[way[0]][way[1:]] = words
+    for token, rest in below.items():
+        child = TrieNode(token)
+        _graft(child, children.get(token), rest)
+        children[token] = child
+    ends = ways.get(())
+    made.children = children
+    made.labels = list(ends if ends else node.labels if node else ())
+    made.scores = list(ends.values() if ends else node.scores if node else ())
+    own = float(np.logaddexp.reduce(made.scores)) if made.scores else -math.inf  # as Trie.smear
+    made.max_score = max([own, *(child.max_score for child in children.values())])
+
 
 def _nudge(word: int) -> float:
-    """Return up to a thousandth of a nat.
+    """Return up to a thousandth of a nat, and for no word nothing.
 
-    A quantized model scores many words alike; flashlight breaks ties by addresses in memory, and
-    the same sound would give one word today and another tomorrow.
+    A quantized model scores many words alike, and a word's chance to begin a sentence is also what
+    the tree promised before it ended; flashlight breaks ties by addresses in memory, and the same
+    sound would give one word today and another tomorrow.
     """
-    return -1e-3 * (word * 7919 % 10007) / 10007.0
+    return -1e-3 * (1000 + word * 7919 % 10007) / 11007.0
 
 
 def _order(path: Path) -> int:
