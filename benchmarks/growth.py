@@ -290,6 +290,7 @@ def draw(rows: Sequence[Row], found: Sequence[Row]) -> Any:
         panel.set(xscale="log", yscale="log", xlabel="hours of speech", ylabel=f"{label}, %")
         for axis in (panel.xaxis, panel.yaxis):
             axis.set_major_formatter(ScalarFormatter())
+        panel.yaxis.set_minor_formatter(ScalarFormatter())
         panel.legend(frameon=False)
     return figure
 
