@@ -29,7 +29,7 @@ from rivulet.training.loop import train
 from rivulet.training.manifest import Utterance, read_manifest, write_manifest
 from rivulet.training.start import SETTINGS_FILE
 from rivulet.training.subset import subset
-from rivulet.training.targets import read_dictionary
+from rivulet.training.targets import complete_dictionary
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT_FILE = "result.json"
@@ -105,16 +105,11 @@ def workshop(args: argparse.Namespace) -> Workshop:
 
 
 def write_dictionary(made: Workshop, known: Path, utterances: Iterable[Utterance]) -> None:
-    """Write the dictionary and a pronunciation for every word of training that it lacks.
-
-    Otherwise a quarter of the sound would have no phones to learn, of long utterances more.
-    """
-    dictionary = read_dictionary(known)
+    """Write the dictionary with a pronunciation for every word of training."""
     guess = LanguageModel.load(made.language_model).pronounce
-    words = {word for utterance in utterances for word in utterance.text.split()}
-    for word in sorted(words - dictionary.keys()):
-        dictionary[word] = list(guess(word)[0])
-    lines = (f"{word} {' '.join(phones)}\n" for word, phones in dictionary.items() if phones)
+    texts = (utterance.text for utterance in utterances)
+    whole, _ = complete_dictionary(known, texts, lambda word: guess(word)[0])
+    lines = (f"{word} {' '.join(phones)}\n" for word, phones in whole.items())
     new = made.dictionary.with_suffix(".new")
     new.write_text("".join(lines), encoding="latin-1")
     new.replace(made.dictionary)  # last and at once: that it is there says that all is

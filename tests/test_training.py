@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,7 @@ from rivulet.training.heads import HeadedModel
 from rivulet.training.loop import RESUME_FILE, learning_rate, train
 from rivulet.training.manifest import write_manifest
 from rivulet.training.start import BEST_FILE, read_run, read_start
-from rivulet.training.targets import characters, phones, read_dictionary
+from rivulet.training.targets import characters, complete_dictionary, phones, read_dictionary
 
 TINY = Recipe(
     epochs=2,
@@ -291,6 +292,19 @@ def test_speed_changes_length():
         for s in (0.8, 1.0, 1.25)
     }
     assert lengths == {20_000, 16_000, 12_800}
+
+
+def test_sound_that_a_dictionary_leaves_without_phones_is_named(tmp_path, data, capsys):
+    short = tmp_path / "short.txt"
+    words = [line for line in Path(data.dictionary).read_text().splitlines() if line[:1] == "T"]
+    short.write_text("\n".join(words))
+    whole, missing = complete_dictionary(short, ["THE NEW BOAT"], lambda word: ["B", word])
+    assert missing == ["BOAT", "NEW"]
+    assert whole["BOAT"] == ["B", "BOAT"]
+    assert whole["THE"] == read_dictionary(short)["THE"]
+    recipe = dataclasses.replace(TINY, max_steps=1)
+    train(recipe, dataclasses.replace(data, dictionary=str(short)), tmp_path / "run")
+    assert re.search(r"head phones has no target for 0\.\d+ of", capsys.readouterr().err)
 
 
 def test_masks_cover_bands_and_stretches():

@@ -28,6 +28,20 @@ def add_parser(commands: Any) -> None:
         kind.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.tsv")
         kind.set_defaults(run=run, corpus=kind.prog.split()[-1])
 
+    words = kinds.add_parser("dictionary", help="a pronunciation for every word of manifests")
+    words.add_argument("manifests", nargs="+", type=Path, metavar="FILE.tsv")
+    words.add_argument(
+        "--dictionary", type=Path, required=True, metavar="FILE", help="CMU-style; it comes first"
+    )
+    words.add_argument(
+        "--language-model",
+        type=Path,
+        metavar="DIR",
+        help="whose letter-to-sound says the other words (that of the shipped model)",
+    )
+    words.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    words.set_defaults(run=run_dictionary)
+
 
 def run(args: argparse.Namespace) -> int:
     """Write the manifest and say what is in it."""
@@ -47,4 +61,23 @@ def run(args: argparse.Namespace) -> int:
     count = write_manifest(args.output, kept)
     hours = sum(u.seconds for u in kept) / 3600
     print(f"{args.output}: {count} utterances, {hours:.2f} h")
+    return 0
+
+
+def run_dictionary(args: argparse.Namespace) -> int:
+    """Write the dictionary that a phone head needs, and say what was guessed."""
+    from rivulet import checkpoint
+    from rivulet.lm import LanguageModel
+    from rivulet.training.manifest import read_manifest
+    from rivulet.training.targets import complete_dictionary
+
+    shipped = checkpoint.find(checkpoint.DEFAULT_NAME) / checkpoint.LM_FOLDER
+    model = LanguageModel.load(args.language_model or shipped)
+    texts = [u.text for path in args.manifests for u in read_manifest(path)]
+    whole, missing = complete_dictionary(
+        args.dictionary, texts, lambda word: model.pronounce(word)[0]
+    )
+    lines = (f"{word} {' '.join(phones)}\n" for word, phones in whole.items())
+    args.output.write_text("".join(lines), encoding="latin-1")
+    print(f"{args.output}: {len(whole)} words, {len(missing)} of them guessed from their letters")
     return 0

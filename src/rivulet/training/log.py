@@ -14,6 +14,11 @@ from rivulet.training.resume import Progressed
 STEPS_FILE, DEV_FILE, PICTURE = "steps.csv", "dev.csv", "curves.png"
 
 
+def say(sentence: str) -> None:
+    """Write a sentence where the progress bar stands."""
+    Console(stderr=True).print(sentence, highlight=False, soft_wrap=True)
+
+
 class TrainingLog:
     """Losses, gradient norm and speed every few steps, error rates on dev; silent unless `loud`."""
 

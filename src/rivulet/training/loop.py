@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
@@ -32,7 +34,7 @@ from rivulet.training.batches import (
 from rivulet.training.config import DataConfig, Recipe
 from rivulet.training.corpus import Corpus, pack
 from rivulet.training.heads import HeadedModel, average_weights, ctc_losses
-from rivulet.training.log import TrainingLog
+from rivulet.training.log import TrainingLog, say
 from rivulet.training.manifest import read_manifest
 from rivulet.training.resume import Learner, Progressed, load_point, on_cpu, save_point
 from rivulet.training.start import BEST_FILE, SETTINGS_FILE, STATISTICS_FILE, Start
@@ -239,16 +241,28 @@ def _material(recipe: Recipe, data: DataConfig, folder: Path) -> Material:
             of, noise, augment, recipe.features, statistics, recipe.model, encoded, recipe.seed
         )
 
+    distorted = maker(corpus, recipe.augment)
+    plain = replace(distorted, augment=recipe.augment.gain_only())
     seconds = corpus.seconds()
+    _warn_of_lost_sound(distorted, seconds)
     plans = [
         plan_epoch(
             seconds, recipe.batch_s, recipe.seed, epoch, epoch < recipe.shortest_first_epochs
         )
         for epoch in range(recipe.epochs)
     ]
-    distorted = maker(corpus, recipe.augment)
-    plain = replace(distorted, augment=recipe.augment.gain_only())
     return Material(distorted, plain, maker(dev, None), heads, plans)
+
+
+def _warn_of_lost_sound(maker: BatchMaker, seconds: npt.NDArray[np.float64]) -> None:
+    """Say how much of the sound teaches a head nothing, for want of a pronunciation."""
+    for head, texts in maker.encoded.items():
+        lost = seconds[[ids is None for ids in texts]].sum()
+        if lost:
+            say(
+                f"head {head} has no target for {lost / 3600:.2f} of {seconds.sum() / 3600:.2f} h: "
+                "words are not in the dictionary; complete it with `rivulet data dictionary`."
+            )
 
 
 def _learner(recipe: Recipe, material: Material, place: Place, start: Start | None) -> Learner:

@@ -1,7 +1,7 @@
 """What each head of the network is asked to write: characters, BPE pieces or phones."""
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,3 +114,20 @@ def read_dictionary(path: Path) -> dict[str, list[str]]:
     if not words:
         raise ManifestError(f"{path} holds 0 pronunciations; give lines of WORD PHONE PHONE ….")
     return words
+
+
+def complete_dictionary(
+    known: Path, texts: Iterable[str], pronounce: Callable[[str], Sequence[str]]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the dictionary with every word of the texts in it, and the words that it lacked.
+
+    A phone head learns nothing of an utterance with a single word that has no pronunciation; of
+    long utterances that is every second.
+
+    Raises:
+        ManifestError: the dictionary does not exist, is damaged, or holds no pronunciation.
+    """
+    dictionary = read_dictionary(known)
+    missing = sorted({word for text in texts for word in text.split()} - dictionary.keys())
+    guessed = {word: list(pronounce(word)) for word in missing}
+    return dictionary | {word: phones for word, phones in guessed.items() if phones}, missing
