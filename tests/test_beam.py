@@ -9,9 +9,10 @@ from beams import LEXICON, PHONES, graph_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rivulet.decoder import BeamConfig, BeamDecoder, ConfidenceConfig, WordEvidence
+from rivulet.beam import BeamConfig, BeamDecoder
+from rivulet.confidence import ConfidenceConfig, WordEvidence
 from rivulet.errors import ConfigError
-from rivulet.search import NGram
+from rivulet.scoring import NGram
 
 WIDE = BeamConfig(
     beam_size=2000,

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rivulet import checkpoint
+from rivulet.beam import BeamConfig
 from rivulet.commands.common import read_hot_words
-from rivulet.decoder import BeamConfig, ConfidenceConfig
+from rivulet.confidence import ConfidenceConfig
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import CheckpointError, ConfigError
 from rivulet.events import Alternative, Final, Partial, Word

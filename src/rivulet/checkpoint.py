@@ -26,7 +26,8 @@ from safetensors.torch import load_file, save_file
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from rivulet.decoder import BeamConfig, ConfidenceConfig
+from rivulet.beam import BeamConfig
+from rivulet.confidence import ConfidenceConfig
 from rivulet.errors import CheckpointError, ConfigError
 from rivulet.features import FeatureConfig, FeatureStatistics
 from rivulet.lm import LanguageModel

@@ -1,119 +1,42 @@
-"""How far a word's confidence can be believed: measure it, and fit it to what was right."""
+"""What the beam saw of a word, and the chance that it is right."""
 
-from collections.abc import Iterable, Sequence
+import math
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 
-from rivulet.audio import Samples
-from rivulet.decoder import ConfidenceConfig, DecodedWord, WordEvidence
-from rivulet.errors import ConfigError
-from rivulet.events import Event
-from rivulet.latency import match_words
-from rivulet.recognizer import Recognizer, Stream
+@dataclass(frozen=True)
+class ConfidenceConfig:
+    """A logistic regression from what the search saw of a word to the chance that it is right.
 
-BINS = 10
-ROUNDS = 25  # of Newton's method; it settles in about eight
-RIDGE = 1e-3  # keeps the weights finite where right and wrong words can be told apart for certain
+    agreement: weight of the mean log-ratio, over its frames, of the path to the likeliest phone:
+        how far lexicon and language model pulled it from the sound; at most 0.
+    sharpness: weight of the mean log-probability of the likeliest phone; at most 0.
+    phones: weight of the frames in which it has a phone, up to 8.
+    measured_on: the data, in words.
+    """
+
+    bias: float = 1.0
+    agreement: float = 3.0
+    sharpness: float = 3.0
+    phones: float = 0.1
+    measured_on: str = "not measured"
 
 
 @dataclass(frozen=True)
-class Bin:
-    """Words whose confidence lies in one tenth of [0, 1]."""
+class WordEvidence:
+    """What the search saw of a word; the fields are those of `ConfidenceConfig`."""
 
-    words: int
-    confidence: float
-    right: float
+    agreement: float
+    sharpness: float
+    phones: int
 
+    @property
+    def features(self) -> tuple[float, ...]:
+        """What the weights of `ConfidenceConfig` multiply, in its order."""
+        return (1.0, self.agreement, self.sharpness, float(min(self.phones, 8)))
 
-@dataclass(frozen=True)
-class Reliability:
-    """The reliability table and what follows from it.
-
-    error: expected calibration error, the mean distance of a bin's confidence from its share of
-        right words, by words (Naeini et al. 2015).
-    separation: chance that a right word has more confidence than a wrong one; 0.5 is a guess.
-    """
-
-    bins: tuple[Bin, ...]
-    error: float
-    separation: float
-
-
-class _EvidenceStream(Stream):
-    """Keeps what the search saw of every word."""
-
-    def __init__(self, recognizer: Recognizer) -> None:
-        super().__init__(recognizer)
-        self.heard: list[DecodedWord] = []
-
-    def _close(self, words: list[DecodedWord]) -> list[Event]:
-        self.heard += words
-        return super()._close(words)
-
-
-def collect(
-    recognizer: Recognizer, clips: Iterable[tuple[Samples, str]]
-) -> list[tuple[WordEvidence, bool]]:
-    """Return the evidence of every word heard in mono 16 kHz samples (n,), and if it was said.
-
-    Raises:
-        ConfigError: the recognizer decodes greedily, or not one word was heard.
-    """
-    if recognizer.graph is None:
-        raise ConfigError("greedy decoding has 0 settings of confidence to fit; use the beam.")
-    found = []
-    for samples, text in clips:
-        stream = _EvidenceStream(recognizer)
-        stream.accept(samples)
-        stream.finish()
-        right = {j for _, j in match_words(text.split(), [w.text for w in stream.heard]).equal}
-        found += [(w.evidence, i in right) for i, w in enumerate(stream.heard) if w.evidence]
-    if not found:
-        raise ConfigError("0 words were heard, so confidence cannot be fitted; give more speech.")
-    return found
-
-
-def fit(found: Sequence[tuple[WordEvidence, bool]], measured_on: str) -> ConfidenceConfig:
-    """Fit the logistic regression by Newton's method."""
-    rows = np.array([evidence.features for evidence, _ in found])
-    said = np.array([right for _, right in found], dtype=np.float64)
-    weights = np.zeros(rows.shape[1])
-    for _ in range(ROUNDS):
-        chances = 1.0 / (1.0 + np.exp(-np.clip(rows @ weights, -30.0, 30.0)))
-        slope = rows.T @ (said - chances) - RIDGE * weights
-        curve = (rows * (chances * (1.0 - chances))[:, None]).T @ rows
-        weights = weights + np.linalg.solve(curve + RIDGE * np.eye(len(weights)), slope)
-    bias, agreement, sharpness, phones = (round(float(weight), 4) for weight in weights)
-    return ConfidenceConfig(bias, agreement, sharpness, phones, measured_on)
-
-
-def reliability(
-    found: Sequence[tuple[WordEvidence, bool]], config: ConfidenceConfig
-) -> Reliability:
-    """Compare the confidences that `config` gives with what was right."""
-    confidences = np.array([evidence.confidence(config) for evidence, _ in found])
-    said = np.array([right for _, right in found])
-    places = np.minimum((confidences * BINS).astype(int), BINS - 1)
-    bins = tuple(_bin(confidences[places == i], said[places == i]) for i in range(BINS))
-    error = sum(b.words * abs(b.confidence - b.right) for b in bins) / len(found)
-    return Reliability(bins, float(error), _separation(confidences, said))
-
-
-def _bin(confidences: npt.NDArray[np.float64], said: npt.NDArray[np.bool_]) -> Bin:
-    if not len(said):
-        return Bin(0, 0.0, 0.0)
-    return Bin(len(said), float(confidences.mean()), float(said.mean()))
-
-
-def _separation(confidences: npt.NDArray[np.float64], said: npt.NDArray[np.bool_]) -> float:
-    """Area under the receiver operating characteristic, by ranks (Mann and Whitney 1947)."""
-    right, wrong = int(said.sum()), int((~said).sum())
-    if not right or not wrong:
-        return 0.5
-    values = np.sort(confidences)
-    low = np.searchsorted(values, confidences, "left")
-    high = np.searchsorted(values, confidences, "right")
-    ranks = (low + high + 1) / 2.0  # equal confidences share their rank
-    return float((ranks[said].sum() - right * (right + 1) / 2.0) / (right * wrong))
+    def confidence(self, config: ConfidenceConfig) -> float:
+        """Return the chance that the word is right, 0 to 1."""
+        weights = (config.bias, config.agreement, config.sharpness, config.phones)
+        logit = sum(w * x for w, x in zip(weights, self.features, strict=True))
+        return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, logit))))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rivulet.errors import LanguageModelError
+from rivulet.ngram import read_ngram
 from rivulet.pronunciation import spell
 
 MODEL_FILE = "letters.bin"
@@ -106,10 +107,7 @@ class LetterToSound:
 
     @cached_property
     def _model(self) -> Any:
-        from flashlight.lib.text.decoder.kenlm import KenLM
-        from flashlight.lib.text.dictionary import Dictionary
-
-        return KenLM(str(self.path), Dictionary([str(unit) for unit in self.units]))
+        return read_ngram(self.path, map(str, self.units))
 
 
 def _best(chains: list[Any]) -> list[Any]:

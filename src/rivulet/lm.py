@@ -18,7 +18,8 @@ from typing import Any
 
 from rivulet.errors import LanguageModelError
 from rivulet.letters import MODEL_FILE, UNITS_FILE, LetterToSound
-from rivulet.pronunciation import PHONES, guess
+from rivulet.ngram import read_ngram
+from rivulet.pronunciation import PHONES, guess, looked_up_in
 
 LM_FILE = "lm.bin"
 LEXICON_FILE = "lexicon.txt.xz"
@@ -119,7 +120,7 @@ class LanguageModel:
         if known:
             return known
         sound = self.letters.sound if self.letters else None
-        found = [guess(spelled.lower(), self._lookup, sound)]
+        found = [guess(spelled.lower(), looked_up_in(self._by_word), sound)]
         if self.letters and count > 1:
             found += self.letters.sounds(spelled, count)
         return [tuple(phones.split()) for phones in dict.fromkeys(found)][:count]
@@ -133,8 +134,13 @@ class LanguageModel:
                 total += self._score(words)
         return total
 
+    @cached_property
+    def ngram(self) -> Any:
+        """KenLM's model; ids at and above the number of words are no words."""
+        return read_ngram(self.path, self.words)
+
     def _score(self, words: list[str]) -> Perplexity:
-        model, ids = self._scorer, self._ids
+        model, ids = self.ngram, self._ids
         state = model.start(False)
         log10_prob, unknown = 0.0, 0
         for word in words:
@@ -143,10 +149,6 @@ class LanguageModel:
             unknown += index == len(ids)
             log10_prob += score if index < len(ids) else 0.0
         return Perplexity(len(words), 1, unknown, log10_prob + model.finish(state)[1])
-
-    def _lookup(self, word: str) -> str | None:
-        known = self._by_word.get(word.upper())
-        return " ".join(known[0]) if known else None
 
     @cached_property
     def _ids(self) -> dict[str, int]:
@@ -158,13 +160,6 @@ class LanguageModel:
         for index, phones in self.pronunciations:
             found.setdefault(self.words[index], []).append(phones)
         return found
-
-    @cached_property
-    def _scorer(self) -> Any:
-        from flashlight.lib.text.decoder.kenlm import KenLM
-        from flashlight.lib.text.dictionary import Dictionary
-
-        return KenLM(str(self.path), Dictionary([*self.words, "<unk>"]))
 
 
 def read_lexicon(path: Path) -> tuple[tuple[str, ...], tuple[tuple[int, Phones], ...]]:

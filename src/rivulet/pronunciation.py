@@ -3,7 +3,7 @@
 Phones are those of the CMU dictionary, without stress.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 Lookup = Callable[[str], str | None]
 """word in lower case → phones separated by blanks, or None."""
@@ -85,6 +85,16 @@ LETTERS = {
     "z": "Z",
 }
 LONGEST = 3  # letters in the longest key above
+
+
+def looked_up_in(known: Mapping[str, Sequence[Sequence[str]]]) -> Lookup:
+    """Return the look-up of first pronunciations in `known`: word in upper case → its sounds."""
+
+    def lookup(word: str) -> str | None:
+        sounds = known.get(word.upper())
+        return " ".join(sounds[0]) if sounds else None
+
+    return lookup
 
 
 def guess(word: str, lookup: Lookup, sound: Sound | None = None) -> str:

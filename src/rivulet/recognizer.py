@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 
 from rivulet.audio import SAMPLE_RATE, Resampler
+from rivulet.beam import BeamConfig, BeamDecoder
 from rivulet.checkpoint import DEFAULT_NAME, Checkpoint, TimingConfig, load
-from rivulet.decoder import BeamConfig, BeamDecoder, DecodedWord, Decoder, GreedyDecoder
+from rivulet.decoder import DecodedWord, Decoder, GreedyDecoder
 from rivulet.endpoint import EndpointConfig, Endpointer
 from rivulet.errors import AudioError, ConfigError
 from rivulet.events import Event, Final, Partial, Word

@@ -89,7 +89,7 @@ def _confidence(
     args: argparse.Namespace, recognizer: "Recognizer", utterances: "list[Utterance]"
 ) -> dict[str, Any]:
     from rivulet import checkpoint
-    from rivulet.confidence import collect, fit, reliability
+    from rivulet.calibration import collect, fit, reliability
 
     found = [
         collect(recognizer, ((load_samples(u), u.text) for u in utterances[i::2])) for i in (0, 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rivulet.errors import LanguageModelError
 from rivulet.letters import LetterToSound
-from rivulet.pronunciation import PHONES, derive, guess
+from rivulet.pronunciation import PHONES, derive, guess, looked_up_in
 from rivulet.textfiles import DAMAGED, read_pronunciations
 
 Phones = tuple[str, ...]
@@ -94,10 +94,7 @@ def build(
 def _made_up(
     word: str, known: Pronunciations, letters: LetterToSound | None
 ) -> tuple[str, list[Phones]]:
-    def lookup(stem: str) -> str | None:
-        there = known.get(stem.upper())
-        return " ".join(there[0]) if there else None
-
+    lookup = looked_up_in(known)
     derived = derive(word.lower(), lookup)
     phones = derived or guess(word.lower(), lookup, letters.sound if letters else None)
     return (BY_RULE if derived else BY_LETTERS), [tuple(phones.split())]

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from test_beam_recognizer import save_model
 
-from rivulet.confidence import collect, fit, reliability
-from rivulet.decoder import ConfidenceConfig, WordEvidence
+from rivulet.calibration import collect, fit, reliability
+from rivulet.confidence import ConfidenceConfig, WordEvidence
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import ConfigError
 from rivulet.recognizer import Recognizer

@@ -1,0 +1,300 @@
+"""The beam: log_probs of phones → likeliest words, by lexicon and n-gram, in bounded memory."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from flashlight.lib.text.decoder import CriterionType, LexiconDecoder, LexiconDecoderOptions
+
+from rivulet.confidence import ConfidenceConfig, WordEvidence
+from rivulet.decoder import DecodedWord
+from rivulet.errors import ConfigError
+from rivulet.events import Alternative
+from rivulet.search import SearchGraph
+from rivulet.tokenizer import BLANK_ID
+
+TIDY_FRAMES = 50  # the beam drops what is settled after so many frames: 2 s
+SURE_BLANK = math.log(0.99)  # a frame as blank as this, after another, says nothing new
+NUDGE_FRAMES = 61  # the tie-breaking noise repeats after so many frames
+NUDGE = 1e-4  # nats
+
+
+@dataclass(frozen=True)
+class BeamConfig:
+    """How wide the beam is and what counts how much.
+
+    beam_size: hypotheses kept.
+    beam_tokens: columns tried in each frame: the likeliest phones, new and going on.
+    beam_threshold: nats below the best at which a hypothesis is dropped.
+    token_threshold: nats below the likeliest column of a frame at which a column is not tried.
+    lm_weight: of the n-gram's natural-log probabilities, beside 1 for the acoustic model's.
+    word_score: nats for each word; more than 0 favors many short words.
+    """
+
+    beam_size: int = 200
+    beam_tokens: int = 8
+    beam_threshold: float = 14.0
+    lm_weight: float = 0.75
+    word_score: float = 0.3
+    token_threshold: float = 6.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ConfigError: one is out of range.
+        """
+        for name, most in (("beam_size", 5000), ("beam_tokens", 100)):
+            if not 1 <= getattr(self, name) <= most:
+                raise ConfigError(f"{name} is {getattr(self, name)}; use 1 to {most}.")
+        for name in ("beam_threshold", "token_threshold"):
+            if not getattr(self, name) > 0.0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; use more than 0.")
+        if self.lm_weight < 0.0:
+            raise ConfigError(f"lm_weight is {self.lm_weight}; use at least 0.")
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What the beam says at a frame: the best path's words and how many all paths share.
+
+    shared: of these the leading ones that every live hypothesis begins with.
+    spoken: the open words of every live hypothesis, in ids.
+    """
+
+    words: list[DecodedWord]
+    shared: int
+    spoken: list[list[int]]
+    found: list[Any]
+    best: Any
+
+
+class BeamDecoder:
+    """Likeliest words by phones, lexicon and n-gram; flashlight-text's search, frame by frame.
+
+    A word is settled when every live hypothesis begins with it.
+    """
+
+    def __init__(
+        self,
+        graph: SearchGraph,
+        config: BeamConfig | None = None,
+        first_column: int = 0,
+        confidence: ConfidenceConfig | None = None,
+        alternatives: int = 0,
+    ) -> None:
+        """Begin at frame 0.
+
+        Args:
+            graph: lexicon, n-gram and hot words.
+            config: width and weights.
+            first_column: where the phones' columns begin in what is pushed.
+            confidence: what turns evidence into confidence.
+            alternatives: other readings to give with every segment.
+        """
+        self.frame = 0
+        self.silent = True
+        self.alternatives: tuple[Alternative, ...] = ()
+        self._graph = graph
+        self._columns = slice(first_column, first_column + len(graph.phones))
+        self._confidence = confidence or ConfidenceConfig()
+        self._wanted = alternatives
+        self._scorer = graph.scorer()  # flashlight does not keep it alive
+        self._config = config or BeamConfig()
+        self._search = _lexicon_decoder(graph, self._config, self._scorer)
+        self._padded = np.empty(graph.columns + self._config.beam_tokens, np.float32)
+        # flashlight breaks ties by addresses in memory; this noise, always the same, leaves no ties
+        noise = np.random.default_rng(0).uniform(0.0, NUDGE, (NUDGE_FRAMES, graph.columns))
+        self._nudges = noise.astype(np.float32)
+        self._before = np.zeros(len(graph.phones), np.float32)
+        self._before[1:] = -math.inf  # before the first frame is the blank
+        self._begin()
+
+    def _begin(self) -> None:
+        self._search.decode_begin()
+        self._rows: list[npt.NDArray[np.float32]] = []  # emissions (columns,) of the open frames
+        self._frames: list[int] = []  # their numbers
+        self._settled: list[DecodedWord] = []  # left the search
+        self._said: list[int] = []  # their ids
+        self._open_since: int | None = None  # frame in which the first open word began
+        self._read: _Reading | None = None
+
+    def push(self, log_probs: torch.Tensor) -> None:
+        """Decode (T, columns) natural-log probabilities."""
+        for row in log_probs[:, self._columns].numpy():
+            self._step(row)
+
+    def _step(self, row: npt.NDArray[np.float32]) -> None:
+        self.silent = int(row.argmax()) == BLANK_ID
+        needless = min(row[BLANK_ID], self._before[BLANK_ID]) > SURE_BLANK
+        if not (needless and self._rows):
+            self._search_in(row)
+        self._before = row
+        self.frame += 1
+
+    def _search_in(self, row: npt.NDArray[np.float32]) -> None:
+        emissions = self._graph.emissions(row, self._before)
+        emissions += self._nudges[self.frame % NUDGE_FRAMES]
+        self._take(emissions, self.frame)
+
+    def _take(self, emissions: npt.NDArray[np.float32], frame: int) -> None:
+        # flashlight tries the likeliest columns; those that no word has keep unlikely phones out
+        self._padded[: len(emissions)] = emissions
+        self._padded[len(emissions) :] = emissions.max() - self._config.token_threshold
+        self._search.decode_step(self._padded.ctypes.data, 1, len(self._padded))
+        self._rows.append(emissions)
+        self._frames.append(frame)
+        self._read = None
+        if len(self._rows) % TIDY_FRAMES == 0:
+            self._tidy()
+
+    def words(self) -> list[DecodedWord]:
+        """Return the open segment's words; asking changes nothing."""
+        return self._settled + self._reading().words
+
+    def settled(self) -> int:
+        """Count the words that every live hypothesis begins with."""
+        return len(self._settled) + self._reading().shared
+
+    def finish_segment(self, keep_open_word: bool = False) -> list[DecodedWord]:
+        """Return the segment's words and begin the next.
+
+        With `keep_open_word` only what is settled goes, and the rest is searched anew: what the
+        n-gram remembers would otherwise grow as long as nobody pauses.
+        """
+        if keep_open_word and self.settled():
+            return self._finish_settled()
+        self._search.decode_end()
+        ended = sorted(self._search.get_all_final_hypothesis(), key=lambda found: -found.score)
+        words = self._settled + self._words_of(ended[0])
+        self.alternatives = self._alternatives(ended)
+        self._begin()
+        return words
+
+    def _finish_settled(self) -> list[DecodedWord]:
+        reading = self._reading()
+        words = self._settled + reading.words[: reading.shared]
+        place = _word_ends(reading.best)[reading.shared - 1] if reading.shared else 0
+        rest = list(zip(self._rows[place:], self._frames[place:], strict=True))
+        self.alternatives = ()
+        self._begin()
+        for emissions, frame in rest:
+            self._take(emissions, frame)
+        return words
+
+    def _reading(self) -> _Reading:
+        if not self._rows:
+            return _Reading([], 0, [], [], None)
+        if self._read is None:
+            found = self._search.get_all_final_hypothesis()
+            best = max(found, key=lambda hypothesis: hypothesis.score)
+            # a word at place 0 was counted before
+            spoken = [[word for word in path.words[1:] if word >= 0] for path in found]
+            shared = _common_prefix(spoken)
+            self._read = _Reading(self._words_of(best), shared, spoken, found, best)
+        return self._read
+
+    def _tidy(self) -> None:
+        """Forget what no live hypothesis needs: n-gram states, and words settled for good."""
+        reading = self._reading()
+        self._scorer.keep(self._said + spoken for spoken in reading.spoken)
+        count = self._separable(reading)
+        if not count:
+            return
+        place = _word_ends(reading.best)[count - 1] + 1
+        self._settled += reading.words[:count]
+        self._said += reading.spoken[0][:count]
+        speaks = reading.best.tokens[place] != BLANK_ID
+        self._open_since = self._frame_of(place) if speaks else None
+        self._search.prune(len(self._rows) - place)
+        self._rows, self._frames = self._rows[place:], self._frames[place:]
+        self._read = None
+
+    def _separable(self, reading: _Reading) -> int:
+        """Count the leading settled words that end before all others begin."""
+        own = _word_ends(reading.best)
+        ends_of_all = [_word_ends(path) for path in reading.found]
+        for count in range(reading.shared, 0, -1):
+            place = own[count - 1] + 1  # flashlight prunes right after a word of the best path
+            if place <= len(self._rows) and all(
+                ends[count - 1] <= place and (len(ends) == count or ends[count] > place)
+                for ends in ends_of_all
+            ):
+                return count
+        return 0
+
+    def _frame_of(self, place: int) -> int:
+        """Output frame of the open frame at `place`, counted from 1."""
+        return self._frames[place - 1]
+
+    def _words_of(self, hypothesis: Any) -> list[DecodedWord]:
+        tokens, ids = hypothesis.tokens, hypothesis.words
+        words: list[DecodedWord] = []
+        start: int | None = None
+        for place in range(1, min(len(ids), len(self._rows) + 1)):
+            if start is None and tokens[place] != BLANK_ID:
+                start = place
+            if ids[place] >= 0:
+                first = place if start is None else start
+                words.append(self._word(ids[place], first, place, tokens))
+                start = None
+        if words and self._open_since is not None:
+            words[0] = replace(words[0], start=self._open_since)
+        return words
+
+    def _word(self, word: int, first: int, last: int, tokens: list[int]) -> DecodedWord:
+        rows = np.stack(self._rows[first - 1 : last])
+        path = rows[np.arange(len(rows)), tokens[first : last + 1]]
+        likeliest = rows.max(axis=1)
+        spoken = sum(token != BLANK_ID for token in tokens[first : last + 1])
+        evidence = WordEvidence(float((path - likeliest).mean()), float(likeliest.mean()), spoken)
+        return DecodedWord(
+            self._graph.words[word],
+            self._frame_of(first),
+            self._frame_of(last) + 1,
+            evidence.confidence(self._confidence),
+            evidence,
+        )
+
+    def _alternatives(self, ended: list[Any]) -> tuple[Alternative, ...]:
+        texts: dict[str, float] = {}
+        for hypothesis in ended:
+            if len(texts) == self._wanted:
+                break
+            words = [w.text for w in self._settled]
+            words += [self._graph.words[word] for word in hypothesis.words[1:] if word >= 0]
+            texts.setdefault(" ".join(words), hypothesis.score)
+        return tuple(Alternative(text, score) for text, score in texts.items())
+
+
+def _lexicon_decoder(graph: SearchGraph, config: BeamConfig, scorer: Any) -> Any:
+    options = LexiconDecoderOptions(
+        beam_size=config.beam_size,
+        beam_size_token=min(config.beam_tokens, graph.columns),
+        beam_threshold=config.beam_threshold,
+        lm_weight=config.lm_weight,
+        word_score=config.word_score,
+        unk_score=-math.inf,
+        sil_score=0.0,
+        log_add=False,
+        criterion_type=CriterionType.CTC,
+    )
+    between_words, unknown = graph.columns - 1, len(graph.words)
+    return LexiconDecoder(options, graph.trie, scorer, between_words, BLANK_ID, unknown, [], False)
+
+
+def _word_ends(path: Any) -> list[int]:
+    """Return the places where a hypothesis' words end, place i being the i-th open frame."""
+    return [place for place, word in enumerate(path.words) if place and word >= 0]
+
+
+def _common_prefix(rows: list[list[int]]) -> int:
+    """Count the leading items that all rows share."""
+    shared = min(map(len, rows))
+    for row in rows[1:]:
+        while row[:shared] != rows[0][:shared]:
+            shared -= 1
+    return shared
