@@ -16,6 +16,7 @@ ORDER = [
     "features",
     "tokenizer",
     "model",
+    "quantization",
     "pronunciation",
     "ngram",
     "letters",
