@@ -6,13 +6,16 @@ import zipfile
 from conftest import ROOT, SAMPLES
 
 
-def test_the_wheel_carries_the_default_model_and_works_from_any_folder(tmp_path):
+def test_the_wheel_carries_both_models_and_works_from_any_folder(tmp_path):
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     assert wheel.stat().st_size < 45e6
     with zipfile.ZipFile(wheel) as archive:
-        assert "rivulet/checkpoints/default/model.safetensors" in archive.namelist()
+        assert {
+            "rivulet/checkpoints/default/model.safetensors",
+            "rivulet/checkpoints/tiny/model.safetensors.xz",
+        } <= set(archive.namelist())
         archive.extractall(tmp_path / "site")
     out = subprocess.run(
         [sys.executable, "-m", "rivulet", "transcribe", str(SAMPLES / "slt.flac")],
