@@ -177,7 +177,13 @@ def test_beam_flags_need_the_beam(small):
     from rivulet.commands.common import _with_decoder_flags
 
     flags = Namespace(
-        beam_size=None, lm_weight=1.0, word_score=None, hot_word=[], hot_words=None, alternatives=0
+        beam_size=None,
+        lm_weight=1.0,
+        word_score=None,
+        hot_word=[],
+        hot_words=None,
+        alternatives=0,
+        open_vocabulary=None,
     )
     with pytest.raises(ConfigError, match="need the beam"):
         _with_decoder_flags(small, flags)
