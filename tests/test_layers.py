@@ -26,6 +26,7 @@ ORDER = [
     "confidence",
     "decoder",
     "beam",
+    "spelled",
     "endpoint",
     "checkpoint",
     "recognizer",

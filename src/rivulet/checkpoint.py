@@ -33,6 +33,7 @@ from rivulet.features import FeatureConfig, FeatureStatistics
 from rivulet.lm import LanguageModel
 from rivulet.model import AcousticModel, ModelConfig
 from rivulet.quantization import dequantize, quantize
+from rivulet.spelled import OpenVocabularyConfig
 from rivulet.tokenizer import Tokenizer
 
 FORMAT = "rivulet-checkpoint"
@@ -62,11 +63,15 @@ class TimingConfig:
 
 @dataclass(frozen=True)
 class BeamSettings:
-    """What was measured for the beam: its weights, its word delay, its confidence."""
+    """What was measured for the beam: its weights, its word delay, its confidence.
+
+    open_vocabulary: when words outside the lexicon are spelled; None for never.
+    """
 
     config: BeamConfig = field(default_factory=BeamConfig)
     timing: TimingConfig = field(default_factory=TimingConfig)
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
+    open_vocabulary: OpenVocabularyConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -225,10 +230,12 @@ def _listed(numbers: Sequence[int]) -> str:
 
 
 def _beam_settings(values: dict[str, Any]) -> BeamSettings:
+    spelled = values.get("open_vocabulary")
     return BeamSettings(
         BeamConfig(**values.get("config", {})),
         TimingConfig(**values.get("timing", {})),
         ConfidenceConfig(**values.get("confidence", {})),
+        None if spelled is None else OpenVocabularyConfig(**spelled),
     )
 
 

@@ -31,26 +31,33 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class DecodedWord:
-    """A word, its output frames [start, end), its confidence in [0, 1] and what that rests on."""
+    """A word, its output frames [start, end), its confidence in [0, 1] and what that rests on.
+
+    spelled: whether it is in no lexicon and was spelled out.
+    """
 
     text: str
     start: int
     end: int
     confidence: float
     evidence: WordEvidence | None = None
+    spelled: bool = False
 
 
 class Decoder(Protocol):
-    """What a stream needs of a decoder.
+    """What a stream needs of a decoder."""
 
-    frame: output frames seen since the start of the stream.
-    silent: whether the latest frame said nothing.
-    alternatives: other readings of the segment that `finish_segment` ended last.
-    """
+    @property
+    def frame(self) -> int:
+        """Output frames seen since the start of the stream."""
 
-    frame: int
-    silent: bool
-    alternatives: tuple[Alternative, ...]
+    @property
+    def silent(self) -> bool:
+        """Whether the latest frame said nothing."""
+
+    @property
+    def alternatives(self) -> tuple[Alternative, ...]:
+        """Other readings of the segment that `finish_segment` ended last."""
 
     def push(self, log_probs: torch.Tensor) -> None:
         """Decode (T, columns) natural-log probabilities."""

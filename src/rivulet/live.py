@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rivulet.doctor import Doctor, Finding
-from rivulet.events import Event, Final, Partial, Word
+from rivulet.events import Event, Final, Partial
 from rivulet.microphone import Block, Gap, SignalFormat
 from rivulet.recognizer import Recognizer
 from rivulet.writers import event_to_dict
@@ -54,7 +54,7 @@ class TimeLine:
         if isinstance(event, Partial):
             return replace(event, at=self.true(event.at))
         words = tuple(
-            Word(word.text, self.true(word.start), self.true(word.end), word.confidence)
+            replace(word, start=self.true(word.start), end=self.true(word.end))
             for word in event.words
         )
         placed = Final(

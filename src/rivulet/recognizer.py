@@ -20,6 +20,7 @@ from rivulet.features import HOP, WINDOW, FeatureExtractor
 from rivulet.lm import LanguageModel
 from rivulet.model import STRIDE
 from rivulet.search import SearchGraph
+from rivulet.spelled import OpenVocabularyConfig, OpenVocabularyDecoder
 
 DecoderName = Literal["greedy", "beam"]
 FRAME_S = STRIDE * HOP / SAMPLE_RATE  # seconds per output frame: 0.04
@@ -34,19 +35,28 @@ class DecoderSettings:
 
     alternatives: other readings given with each segment; the beam's only.
     hot_words: phrases and what they gain, in nats; the beam's only.
+    open_vocabulary: when words outside the lexicon are spelled; None for never; the beam's only.
     """
 
     name: DecoderName = "greedy"
     beam: BeamConfig = field(default_factory=BeamConfig)
     alternatives: int = 0
     hot_words: tuple[tuple[str, float], ...] = ()
+    open_vocabulary: OpenVocabularyConfig | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "DecoderSettings":
         """Return the settings that plain data describe, as JSON holds them."""
         beam = BeamConfig(**values.get("beam", {}))
         hot_words = tuple((phrase, boost) for phrase, boost in values.get("hot_words", ()))
-        return cls(values.get("name", "greedy"), beam, values.get("alternatives", 0), hot_words)
+        spelled = values.get("open_vocabulary")
+        return cls(
+            values.get("name", "greedy"),
+            beam,
+            values.get("alternatives", 0),
+            hot_words,
+            None if spelled is None else OpenVocabularyConfig(**spelled),
+        )
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,7 @@ class Recognizer:
     graph: SearchGraph | None = None
     beam: BeamConfig = field(default_factory=BeamConfig)
     alternatives: int = 0
+    open_vocabulary: OpenVocabularyConfig | None = None
 
     def __post_init__(self) -> None:
         """Check the block.
@@ -100,7 +111,8 @@ class Recognizer:
         recognizer = cls(loaded, block_ms, endpoint or EndpointConfig(), beam=loaded.beam.config)
         if decoder == "greedy" or (decoder is None and loaded.language_model is None):
             return recognizer
-        return replace(recognizer, graph=_graph(loaded))
+        spelled = loaded.beam.open_vocabulary
+        return replace(recognizer, graph=_graph(loaded), open_vocabulary=spelled)
 
     @property
     def latency_ms(self) -> int:
@@ -114,7 +126,9 @@ class Recognizer:
         if self.graph is None:
             return DecoderSettings()
         hot_words = tuple((phrase.text, phrase.boost) for phrase in self.graph.phrases.phrases)
-        return DecoderSettings("beam", self.beam, self.alternatives, hot_words)
+        return DecoderSettings(
+            "beam", self.beam, self.alternatives, hot_words, self.open_vocabulary
+        )
 
     def with_settings(self, settings: DecoderSettings) -> "Recognizer":
         """Return a recognizer of the same model that decodes as `settings` say.
@@ -123,13 +137,14 @@ class Recognizer:
             ConfigError: the model has no beam, or a hot phrase cannot be used.
         """
         if settings.name == "greedy":
-            return replace(self, graph=None, alternatives=0)
+            return replace(self, graph=None, alternatives=0, open_vocabulary=None)
         graph = self.graph if self.graph and not self.graph.phrases.phrases else None
         beam = replace(
             self,
             graph=graph or _graph(self.checkpoint),
             beam=settings.beam,
             alternatives=settings.alternatives,
+            open_vocabulary=settings.open_vocabulary,
         )
         return beam.with_hot_words(dict(settings.hot_words))
 
@@ -158,13 +173,16 @@ class Recognizer:
         loaded = self.checkpoint
         if self.graph is None:
             return GreedyDecoder(loaded.tokenizer)
-        return BeamDecoder(
+        beam = BeamDecoder(
             self.graph,
             self.beam,
             len(loaded.tokenizer),
             loaded.beam.confidence,
             self.alternatives,
         )
+        if self.open_vocabulary is None:
+            return beam
+        return OpenVocabularyDecoder(beam, loaded.tokenizer, self.graph.known, self.open_vocabulary)
 
     def stream(
         self, sample_rate: int = SAMPLE_RATE, hot_words: Mapping[str, float] | None = None
@@ -297,7 +315,8 @@ class Stream:
         start = min(max(start, self._last_end), limit)
         end = min(max(end, start + FRAME_S), max(limit, start))
         self._last_end = end
-        return Word(word.text, round(start, 3), round(end, 3), round(word.confidence, 4))
+        confidence = round(word.confidence, 4)
+        return Word(word.text, round(start, 3), round(end, 3), confidence, word.spelled)
 
     def _now(self) -> float:
         """Seconds of audio the results rest on: whole blocks, whatever the caller's pieces."""

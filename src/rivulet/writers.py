@@ -113,7 +113,15 @@ def event_to_dict(event: Event) -> dict[str, Any]:
     """Return an event as plain data, `"type"` first."""
     kind = "partial" if isinstance(event, Partial) else "final"
     unasked = {name for name in ON_REQUEST if not getattr(event, name, True)}
-    return {"type": kind, **{k: v for k, v in asdict(event).items() if k not in unasked}}
+    fields = {k: v for k, v in asdict(event).items() if k not in unasked}
+    if isinstance(event, Final):
+        fields["words"] = tuple(map(_word, fields["words"]))
+    return {"type": kind, **fields}
+
+
+def _word(word: dict[str, Any]) -> dict[str, Any]:
+    """Return a word's fields; `"spelled"` is written only where it is true."""
+    return {k: v for k, v in word.items() if k != "spelled" or v}
 
 
 def _segment(final: Final) -> dict[str, Any]:
