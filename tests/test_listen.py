@@ -36,7 +36,7 @@ from rivulet.__main__ import main
 from rivulet.audio import read
 from rivulet.doctor import Finding
 from rivulet.errors import DeviceError
-from rivulet.events import Final, Partial
+from rivulet.events import Alternative, Final, Partial, Word
 from rivulet.listening import Background, Listening, Tally
 from rivulet.live import LiveEvent, TimeLine
 from rivulet.microphone import Block, Gap, SignalFormat
@@ -206,6 +206,25 @@ def test_words_around_a_gap_keep_their_true_times(tiny: Recognizer):
     assert late
     assert all(word.end <= 23.0 for word in late)
     assert max(word.start for word in late) > 20.0
+
+
+def test_a_final_keeps_all_it_says_when_its_times_move():
+    line = TimeLine()
+    line.jump(0.5, 2.0)
+    said = Final(
+        3,
+        "A B",
+        (Word("A", 0.1, 0.2, 0.9), Word("B", 0.6, 0.7, 0.8, spelled=True)),
+        0.1,
+        0.7,
+        1.0,
+        (Alternative("A B", -1.0), Alternative("A BE", -2.0)),
+        ("B",),
+    )
+    placed = line.place(said)
+    assert (placed.start, placed.end, placed.at) == (0.1, 2.7, 3.0)
+    assert placed.words[1] == Word("B", 2.6, 2.7, 0.8, spelled=True)
+    assert (placed.alternatives, placed.hot_words) == (said.alternatives, said.hot_words)
 
 
 def test_the_time_line_forgets_what_is_past():

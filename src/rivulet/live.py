@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rivulet.doctor import Doctor, Finding
-from rivulet.events import Event, Final, Partial
+from rivulet.events import Event, Partial
 from rivulet.microphone import Block, Gap, SignalFormat
 from rivulet.recognizer import Recognizer
 from rivulet.writers import event_to_dict
@@ -57,13 +57,12 @@ class TimeLine:
             replace(word, start=self.true(word.start), end=self.true(word.end))
             for word in event.words
         )
-        placed = Final(
-            event.segment,
-            event.text,
-            words,
-            self.true(event.start),
-            self.true(event.end),
-            self.true(event.at),
+        placed = replace(
+            event,
+            words=words,
+            start=self.true(event.start),
+            end=self.true(event.end),
+            at=self.true(event.at),
         )
         self.forget(event.start)
         return placed
