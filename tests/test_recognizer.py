@@ -169,6 +169,26 @@ def test_silence_and_noise_are_silent(recognizer):
         assert [e for e in events if isinstance(e, Final)] == [], name
 
 
+def test_the_network_begins_anew_after_every_five_seconds_of_silence(recognizer):
+    stream = recognizer.stream()
+    block = recognizer.block_ms * 16
+    rests = []
+    for number in range(75):  # 12 s
+        stream.accept(np.zeros(block, np.float32))
+        if number and not any(tensor.any() for tensor in stream._state.hidden):
+            rests.append(number * recognizer.block_ms / 1000)
+    assert rests == pytest.approx([5.0, 10.0], abs=0.33)
+
+
+def test_sound_after_a_rest_reads_the_same_however_it_is_cut(recognizer):
+    silence = np.zeros(int(5.3 * 16_000), np.float32)
+    clip = np.concatenate(list(audio.read(SAMPLES / "awb.flac")))
+    sound = np.concatenate([silence, clip, silence, clip])
+    whole = run(recognizer, sound)
+    assert sum(isinstance(event, Final) for event in whole) >= 2
+    assert run(recognizer, sound, range(997, len(sound), 997)) == whole
+
+
 def test_bad_samples_leave_the_stream_as_it_was(small, babble):
     stream = small.stream()
     events = stream.accept(babble[:40_000])

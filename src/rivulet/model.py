@@ -89,6 +89,12 @@ class ModelState:
         """Bytes of all B streams together; constant however long they run."""
         return sum(tensor.nbytes for tensor in self.tensors)
 
+    @property
+    def rested(self) -> "ModelState":
+        """The state that has forgotten all but the last frames: hidden and cell states are 0."""
+        hidden = tuple(torch.zeros_like(tensor) for tensor in self.hidden)
+        return ModelState(self.mel_tail, self.conv_tail, hidden, self.top_tail)
+
     @classmethod
     def of(cls, tensors: Sequence[Tensor]) -> "ModelState":
         """Return the state made of `tensors`, in the order of `.tensors`."""

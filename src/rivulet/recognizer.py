@@ -26,6 +26,7 @@ DecoderName = Literal["greedy", "beam"]
 FRAME_S = STRIDE * HOP / SAMPLE_RATE  # seconds per output frame: 0.04
 BLOCK_MS = (40, 80, 160, 320)  # blocks that can be chosen
 DEFAULT_BLOCK_MS = 160
+REST_S = 5.0  # seconds without speech after which the network forgets what it heard
 TAIL_S = 0.4  # silence fed at the end: CTC shows the last letters a little after they were spoken
 
 
@@ -216,6 +217,7 @@ class Stream:
         self._state = loaded.model.initial_state()
         self._decoder = recognizer.decoder()
         self._endpointer = Endpointer(recognizer.endpoint, FRAME_S)
+        self._silent_frames = 0  # in a row, up to here
         self._heard = 0  # samples at 16 kHz
         self._blocks = 0
         self._segment = 0
@@ -279,12 +281,23 @@ class Stream:
     def _decode(self, row: torch.Tensor) -> list[Event]:
         """Take one output frame (1, tokens); return a Final if it ends the segment."""
         self._decoder.push(row)
+        self._rest()
         rule = self._endpointer.push(self._decoder.silent)
         if rule is None:
             return []
         words = self._decoder.finish_segment(keep_open_word=not rule.trailing_silence_s)
         self._endpointer.reset(spoke=bool(self._decoder.words()))
         return self._close(words)
+
+    def _rest(self) -> None:
+        """Let the network begin anew after `REST_S` without speech.
+
+        It was trained on utterances; minutes of noise carry its state to where it hears words.
+        """
+        self._silent_frames = self._silent_frames + 1 if self._decoder.silent else 0
+        if self._silent_frames * FRAME_S >= REST_S:
+            self._silent_frames = 0
+            self._state = self._state.rested
 
     def _close(self, words: list[DecodedWord]) -> list[Event]:
         self._shown = ("", 0)
