@@ -63,6 +63,7 @@ TRAINING_ORDER = [
     "gru",
     "heads",
     "start",
+    "optimizer",
     "resume",
     "log",
     "loop",

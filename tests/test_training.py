@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import json
 import os
 import re
 import subprocess
@@ -13,8 +14,10 @@ from conftest import ROOT, SAMPLES
 from safetensors.torch import load_file
 
 from rivulet import checkpoint
+from rivulet.__main__ import main
 from rivulet.errors import ConfigError
-from rivulet.model import ModelConfig
+from rivulet.features import FeatureConfig, FeatureStatistics
+from rivulet.model import ModelConfig, RecurrentLayer
 from rivulet.recognizer import Recognizer
 from rivulet.training.augment import (
     AugmentConfig,
@@ -23,14 +26,16 @@ from rivulet.training.augment import (
     mask_frames,
     reverberate,
 )
-from rivulet.training.batches import plan_epoch
+from rivulet.training.batches import BatchMaker, plan_epoch
 from rivulet.training.config import DataConfig, Recipe, read_recipe
 from rivulet.training.corpora import sound_folder
+from rivulet.training.corpus import pack
 from rivulet.training.evaluation import evaluate
 from rivulet.training.export import ExportConfig, export
 from rivulet.training.heads import HeadedModel
 from rivulet.training.loop import RESUME_FILE, learning_rate, train
-from rivulet.training.manifest import write_manifest
+from rivulet.training.manifest import read_manifest, write_manifest
+from rivulet.training.optimizer import make_optimizers, step_all
 from rivulet.training.start import BEST_FILE, read_run, read_start
 from rivulet.training.targets import characters, complete_dictionary, phones, read_dictionary
 
@@ -63,10 +68,12 @@ def weights(folder):
     return {k: v for k, v in load_file(folder / RESUME_FILE).items() if k.startswith("model.")}
 
 
-def test_a_run_that_was_interrupted_gives_the_same_weights(tmp_path, data):
-    train(TINY, data, tmp_path / "whole")
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_run_that_was_interrupted_gives_the_same_weights(tmp_path, data, optimizer):
+    recipe = dataclasses.replace(TINY, optimizer=optimizer)
+    train(recipe, data, tmp_path / "whole")
     for steps in (1, 3, None):
-        train(dataclasses.replace(TINY, max_steps=steps), data, tmp_path / "parts")
+        train(dataclasses.replace(recipe, max_steps=steps), data, tmp_path / "parts")
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     with (tmp_path / "whole" / "dev.csv").open() as file:
@@ -173,29 +180,59 @@ def test_training_can_begin_with_both_heads_of_a_shipped_model():
 
 def test_two_processes_train_together(tmp_path, data):
     """DistributedDataParallel over gloo: both processes take part, one set of weights comes out."""
-    script = tmp_path / "run.py"
-    script.write_text(
-        "import sys\nsys.path[:0] = [sys.argv[1], sys.argv[2]]\n"
-        "from test_training import TINY, DataConfig, train\nfrom pathlib import Path\n"
-        "if __name__ == '__main__':\n"
-        "    t = Path(sys.argv[3])\n"
-        "    d = DataConfig((str(t / 'list.tsv'),), str(t / 'list.tsv'), None,"
-        " str(t / 'dictionary.txt'), str(t / 'cache'))\n"
-        "    train(TINY, d, t / 'run')\n"
-    )
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    command += ["--master-addr=127.0.0.1", "--master-port=29517", str(script)]
-    command += [str(ROOT / "src"), str(ROOT / "tests"), str(tmp_path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    recipe = dataclasses.replace(TINY, optimizer="muon", batch_s=16.0)  # two clips a batch
+    (tmp_path / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe)))
+    command = [sys.executable, "-m", "rivulet", "train", "--processes", "2"]
+    command += ["--recipe", str(tmp_path / "recipe.json"), "--train", data.train[0]]
+    command += ["--dev", data.dev, "--dictionary", str(data.dictionary), "--cache", data.cache]
+    command += ["--output", str(tmp_path / "run")]
+    paths = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     out = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert out.returncode == 0, out.stderr[-3000:]
+    assert out.stdout.count("best weights") == 1
     assert (tmp_path / "run" / BEST_FILE).is_file()
     with (tmp_path / "run" / "dev.csv").open() as file:
-        last = list(csv.DictReader(file))[-1]
-    batches = len(
-        plan_epoch(np.array([item.seconds for item in sound_folder(SAMPLES)]), 9.0, 1, 0, True)
-    )
-    assert int(last["step"]) == 2 * (batches // 2)
+        steps = [int(row["step"]) for row in csv.DictReader(file)]
+    assert steps == [1, 2]  # 4 clips, 2 batches an epoch, one for each process
+
+
+def test_several_processes_tell_a_mistake_as_one_does(tmp_path, data, capfd):
+    missing = ["train", "--recipe", str(tmp_path / "none.json"), "--train", "x", "--dev", "x"]
+    missing += ["--output", str(tmp_path / "run"), "--processes"]
+    assert main([*missing, "0"]) != 0
+    assert "0 processes cannot train" in capfd.readouterr().err
+
+
+def test_muon_takes_the_matrices_below_the_heads_and_adamw_the_rest():
+    model = HeadedModel(TINY.model, {"characters": 29, "phones": 41}, {"phones": 1})
+    adamw, muon = make_optimizers(model, "muon", 1e-3, 0.0)
+    taken = {id(weight) for weight in muon.param_groups[0]["params"]}
+    names = {name for name, weight in model.named_parameters() if id(weight) in taken}
+    layers = [f"acoustic.layers.{i}.cell.weight_{kind}_l0" for i in (0, 1) for kind in ("ih", "hh")]
+    assert names == {*layers, "acoustic.subsampling.project.weight"}
+    assert len(taken) + len(adamw.param_groups[0]["params"]) == len(list(model.parameters()))
+    assert len(make_optimizers(model, "adamw", 1e-3, 0.0)) == 1
+
+
+def test_a_step_of_muon_has_equal_singular_values():
+    model = HeadedModel(TINY.model, {"characters": 29}, {})
+    weight = model.acoustic.layers[0].cell.weight_hh_l0
+    before = weight.detach().clone()
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter) * 1e-3
+    step_all(make_optimizers(model, "muon", 1e-2, 0.0), 1e-2)
+    values = torch.linalg.svdvals(weight.detach() - before)
+    assert values.max() < 2.0 * values.min()
+
+
+def test_a_dropped_unit_is_dropped_all_along_a_sequence():
+    layer = RecurrentLayer(ModelConfig(hidden=64, dropout=0.5)).train()
+    x = torch.randn(3, 20, 64)
+    y, _ = layer(x, (torch.zeros(3, 64),))
+    dropped = (y - x) == 0.0
+    assert (dropped.all(1) == dropped.any(1)).all()
+    assert 0.3 < dropped.all(1).float().mean() < 0.7
 
 
 def test_a_head_that_cannot_be_trained_says_why(tmp_path, data):
@@ -239,6 +276,30 @@ def test_every_utterance_is_in_one_batch_and_batches_are_bounded():
         lengths = [np.mean(seconds[batch]) for batch in plan]
         assert (np.diff(lengths) > -1.0).all() == shortest_first
         assert plan == plan_epoch(seconds, 60.0, 1, epoch, shortest_first)
+
+
+def test_batches_of_one_moment_are_of_like_lengths_for_all_processes():
+    seconds = np.random.default_rng(0).uniform(1.0, 15.0, 3001)
+    plan = plan_epoch(seconds, 60.0, 1, 1, False, world=3)
+    assert len(plan) % 3 == 0
+    chosen = [i for batch in plan for i in batch]
+    assert len(chosen) == len(set(chosen))
+    assert len(chosen) > 3001 - 3 * 60  # what is left out is less than three batches
+    for first in range(0, len(plan), 3):
+        lengths = [max(seconds[batch]) for batch in plan[first : first + 3]]
+        assert max(lengths) < 2.0 * min(lengths)
+
+
+def test_an_epoch_is_planned_by_the_lengths_it_will_hear(data):
+    corpus = pack(read_manifest(Path(data.train[0])), Path(data.cache))
+    augment = AugmentConfig(speeds=(0.5, 1.0, 2.0))
+    statistics = FeatureStatistics(torch.zeros(80), torch.ones(80))
+    maker = BatchMaker(corpus, None, augment, FeatureConfig(), statistics, TINY.model, {}, seed=1)
+    for epoch in range(3):
+        heard = maker.heard_seconds(epoch)
+        for index, seconds in enumerate(heard):
+            steps = int(maker.make([index], epoch).steps[0])
+            assert steps * 0.04 == pytest.approx(seconds, abs=0.3)  # the silence after it varies
 
 
 def test_noise_is_added_at_the_asked_ratio():

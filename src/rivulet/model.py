@@ -137,7 +137,10 @@ class Subsampling(nn.Module):
 
 
 class RecurrentLayer(nn.Module):
-    """x + dropout(cell(LayerNorm(x))): pre-norm residual, so depth does not hurt the gradient."""
+    """x + dropout(cell(LayerNorm(x))): pre-norm residual, so depth does not hurt the gradient.
+
+    Dropout takes the same units at every step of a sequence (Gal and Ghahramani 2016).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         """Build one layer of `config.cell`."""
@@ -151,7 +154,9 @@ class RecurrentLayer(nn.Module):
         past = tuple(tensor.unsqueeze(0).to(x.dtype) for tensor in state)
         y, last = self.cell(self.norm(x), past[0] if len(past) == 1 else past)
         new = (last,) if isinstance(last, Tensor) else tuple(last)
-        return x + self.dropout(y), tuple(tensor.squeeze(0) for tensor in new)
+        if self.training:
+            y = y * self.dropout(y.new_ones(len(y), 1, y.shape[2]))
+        return x + y, tuple(tensor.squeeze(0) for tensor in new)
 
 
 class AcousticModel(nn.Module):

@@ -1,8 +1,12 @@
 """`rivulet train` and `rivulet export`: a model from manifests; resumes where it stopped."""
 
 import argparse
+import os
+import sys
 from pathlib import Path
 from typing import Any
+
+from rivulet.errors import ConfigError
 
 
 def add_parser(commands: Any) -> None:
@@ -25,6 +29,14 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     parser.add_argument("--max-steps", type=int, help="stop early, for a trial")
     parser.add_argument("--threads", type=int, help="CPU threads (all cores)")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="share each step among N processes of this machine; on a CPU as many as cores are "
+        "faster than one with as many threads (%(default)s)",
+    )
     parser.set_defaults(run=run_train)
 
     export = commands.add_parser(
@@ -51,6 +63,10 @@ def run_train(args: argparse.Namespace) -> int:
     """Train, or go on training."""
     import torch
 
+    if args.processes < 1:
+        raise ConfigError(f"{args.processes} processes cannot train; use at least 1.")
+    if args.processes > 1 and "RANK" not in os.environ:
+        return _share(args.processes)
     from rivulet.training.config import DataConfig, read_recipe
     from rivulet.training.loop import train
     from rivulet.training.start import read_start
@@ -61,7 +77,32 @@ def run_train(args: argparse.Namespace) -> int:
     recipe = read_recipe(args.recipe, **{k: v for k, v in wanted.items() if v is not None})
     data = DataConfig(tuple(args.train), args.dev, args.noise, args.dictionary, args.cache)
     start = read_start(args.start) if args.start else None
-    print(f"best weights: {train(recipe, data, args.output, start)}")
+    best = train(recipe, data, args.output, start)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"best weights: {best}")
+    return 0
+
+
+def _share(processes: int) -> int:
+    """Run this command in several processes that know of each other, as torchrun would."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # or all would use all cores
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id="rivulet",
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        max_restarts=0,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "rivulet", *sys.argv[1:])
+    except ChildFailedError:
+        return 1  # the process that failed has said why
     return 0
 
 

@@ -39,6 +39,11 @@ class AugmentConfig:
         )
 
 
+def draw_speed(config: AugmentConfig, rng: np.random.Generator) -> float:
+    """Draw how fast an utterance is played: the first thing that its generator is asked for."""
+    return float(rng.choice(config.speeds))
+
+
 def augment_sound(
     sound: npt.NDArray[np.int16],
     noise: Corpus | None,
@@ -47,7 +52,7 @@ def augment_sound(
 ) -> Samples:
     """Return int16 (n,) as float32 (m,) in [-1, 1] at another speed, level, room and noise."""
     samples = sound.astype(np.float32) / 32768.0
-    speed = float(rng.choice(config.speeds))
+    speed = draw_speed(config, rng)
     if speed != 1.0:  # tempo and pitch together, as Ko et al. 2015
         samples = soxr.resample(samples, SAMPLE_RATE * speed, SAMPLE_RATE, quality="LQ")
     if rng.random() < config.reverb_probability:

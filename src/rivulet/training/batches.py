@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.features import FRAMES_PER_SECOND, FeatureConfig, FeatureStatistics, LogMel
 from rivulet.model import STRIDE, ModelConfig
-from rivulet.training.augment import AugmentConfig, augment_sound, mask_frames
+from rivulet.training.augment import AugmentConfig, augment_sound, draw_speed, mask_frames
 from rivulet.training.corpus import Corpus
 from rivulet.training.targets import Target
 
@@ -17,6 +18,7 @@ TAIL_STEPS = (
     4,
     14,
 )  # output frames of digital silence after an utterance: 0.16 to 0.56 s, as `Stream.finish` feeds
+JITTER = 0.02  # by how much the order of lengths is disturbed, so that neighbors differ each epoch
 STATISTICS_SAMPLE = 600  # utterances that the feature statistics are measured on
 
 
@@ -67,7 +69,7 @@ class BatchMaker:
 
     def make(self, indices: list[int], epoch: int) -> Batch:
         """Return the batch of `indices`; randomness depends on seed, epoch and utterance only."""
-        rngs = [np.random.default_rng((self.seed, epoch, index)) for index in indices]
+        rngs = [self._rng(index, epoch) for index in indices]
         sounds = [self._sound(i, rng) for i, rng in zip(indices, rngs, strict=True)]
         tails = [int(rng.integers(*TAIL_STEPS)) for rng in rngs]
         counts = [_steps(len(s)) for s in sounds]
@@ -81,6 +83,18 @@ class BatchMaker:
         audio_s = sum(map(len, sounds)) / SAMPLE_RATE
         texts = [self.corpus.utterances[i].text for i in indices]
         return Batch(frames, torch.tensor(steps), targets, texts, audio_s)
+
+    def heard_seconds(self, epoch: int) -> npt.NDArray[np.float64]:
+        """Return each utterance's length in `epoch`, (N,): at its speed, with what follows it."""
+        seconds = self.corpus.seconds()
+        if self.augment is not None:
+            indices = range(len(seconds))
+            seconds = seconds / [draw_speed(self.augment, self._rng(i, epoch)) for i in indices]
+        after = sum(TAIL_STEPS) / 2 + self.model.lookahead
+        return seconds + after * STRIDE / FRAMES_PER_SECOND
+
+    def _rng(self, index: int, epoch: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, epoch, index))
 
     def _sound(self, index: int, rng: np.random.Generator) -> Samples:
         sound = self.corpus.sound(index)
@@ -108,16 +122,23 @@ class BatchStream(torch.utils.data.IterableDataset[Batch]):
 
 
 def plan_epoch(
-    seconds: np.ndarray, batch_s: float, seed: int, epoch: int, shortest_first: bool
+    seconds: npt.NDArray[np.float64],
+    batch_s: float,
+    seed: int,
+    epoch: int,
+    shortest_first: bool,
+    world: int = 1,
 ) -> list[list[int]]:
-    """Cut an epoch into batches of like lengths and about `batch_s` seconds, padding included.
+    """Cut an epoch into batches of like lengths and at most `batch_s` seconds, padding included.
 
     With `shortest_first` batches come in order of length: CTC leaves its all-blank plateau on short
     utterances first (Amodei et al. 2016, section 3.3, "SortaGrad"). Otherwise their order is
-    shuffled.
+    shuffled. The batches that `world` processes compute at the same time stand one after the other
+    and are of like lengths, so that none waits for another; up to `world` - 1 batches, drawn by
+    chance, are left out of the epoch to make them come out even.
     """
     rng = np.random.default_rng((seed, epoch))
-    jittered = seconds * rng.uniform(0.9, 1.1, len(seconds))  # other neighbors each epoch
+    jittered = seconds * rng.uniform(1.0 - JITTER, 1.0 + JITTER, len(seconds))
     batches: list[list[int]] = []
     batch: list[int] = []
     longest = 0.0
@@ -129,9 +150,12 @@ def plan_epoch(
         batch.append(index)
     if batch:
         batches.append(batch)
+    for _ in range(len(batches) % world):
+        del batches[int(rng.integers(len(batches)))]
+    groups = [batches[start : start + world] for start in range(0, len(batches), world)]
     if not shortest_first:
-        rng.shuffle(batches)
-    return batches
+        rng.shuffle(groups)
+    return [batch for group in groups for batch in group]
 
 
 def measure_statistics(corpus: Corpus, config: FeatureConfig, seed: int) -> FeatureStatistics:

@@ -3,13 +3,14 @@
 import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from rivulet.errors import ConfigError
 from rivulet.features import FeatureConfig
 from rivulet.model import ModelConfig
 from rivulet.training.augment import AugmentConfig
 
+OptimizerKind = Literal["adamw", "muon"]
 PARTS: dict[str, type] = {"model": ModelConfig, "features": FeatureConfig, "augment": AugmentConfig}
 
 
@@ -30,6 +31,7 @@ class Recipe:
 
     batch_s: seconds of sound a batch, padding included.
     final_rate: where the cosine ends, as a part of `learning_rate`.
+    optimizer: `adamw`, or `muon` for the matrices below the heads and AdamW for the rest.
     head_weights: the heads and the weight of each CTC loss; the first is the model's own output.
     head_layers: the layer, counted from 1, that a head reads; others read the top.
     frozen_steps: the first steps, in which only the heads learn: a new head on a trained trunk
@@ -47,6 +49,7 @@ class Recipe:
     warmup_steps: int = 250
     final_rate: float = 0.01
     weight_decay: float = 0.01
+    optimizer: OptimizerKind = "adamw"
     clip_norm: float | None = 2.0
     average_decay: float = 0.998
     head_weights: dict[str, float] = field(
@@ -74,6 +77,9 @@ class Recipe:
             value = getattr(self, name)
             if not (value is None and name == "clip_norm") and not value > 0:
                 raise ConfigError(f"{name} is {value}; it must be more than 0.")
+        if self.optimizer not in get_args(OptimizerKind):
+            known = " or ".join(get_args(OptimizerKind))
+            raise ConfigError(f"the optimizer {self.optimizer!r} is unknown; use {known}.")
         if not self.head_weights:
             raise ConfigError("head_weights names 0 heads; name characters, bpe-256 or phones.")
 

@@ -1,6 +1,8 @@
 """The training loop, straight down the page; on a CPU, a GPU, or many under torchrun."""
 
+import contextlib
 import copy
+import ctypes
 import json
 import math
 import os
@@ -36,6 +38,7 @@ from rivulet.training.corpus import Corpus, pack
 from rivulet.training.heads import HeadedModel, average_weights, ctc_losses
 from rivulet.training.log import TrainingLog, say
 from rivulet.training.manifest import read_manifest
+from rivulet.training.optimizer import make_optimizers, step_all
 from rivulet.training.resume import Learner, Progressed, load_point, on_cpu, save_point
 from rivulet.training.start import BEST_FILE, SETTINGS_FILE, STATISTICS_FILE, Start
 
@@ -55,10 +58,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Material:
-    """What the loop feeds on."""
+    """What the loop feeds on: a maker of batches for each epoch, and the plan of each."""
 
-    train: BatchMaker
-    plain: BatchMaker
+    makers: list[BatchMaker]
     dev: BatchMaker
     heads: list[targets.Target]
     plans: list[list[list[int]]]
@@ -75,15 +77,16 @@ def train(recipe: Recipe, data: DataConfig, folder: Path, start: Start | None = 
     place = _join()
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed + place.rank)
-    if start is not None:
-        _store_statistics(start.statistics, folder)
-    material = _material(recipe, data, folder)
+    with _first_alone(place):
+        if start is not None:
+            _store_statistics(start.statistics, folder)
+        material = _material(recipe, data, folder, place)
     learner = _learner(recipe, material, place, start)
     runner = DistributedDataParallel(learner.model) if place.world > 1 else learner.model
     steps = sum(len(plan) // place.world for plan in material.plans)
     if steps == 0:
         raise ConfigError(
-            f"{len(material.train.corpus)} utterances give 0 batches of {recipe.batch_s} s for "
+            f"{len(material.makers[0].corpus)} utterances give 0 batches of {recipe.batch_s} s for "
             "each of "
             f"{place.world} processes; make batches smaller."
         )
@@ -94,10 +97,8 @@ def train(recipe: Recipe, data: DataConfig, folder: Path, start: Start | None = 
     with TrainingLog(folder, steps_wanted, recipe.log_every, loud) as log:
         while at.epoch < recipe.epochs and at.step < steps_wanted:
             plan = material.plans[at.epoch]
-            share = plan[place.rank : len(plan) // place.world * place.world : place.world]
-            plain = at.epoch >= recipe.epochs - recipe.plain_epochs
-            maker = material.plain if plain else material.train
-            for batch in _load(maker, share[at.batch :], at.epoch):
+            share = plan[place.rank :: place.world]
+            for batch in _load(material.makers[at.epoch], share[at.batch :], at.epoch):
                 rate = learning_rate(recipe, at.step, steps)
                 losses, norm = _step(recipe, runner, learner, batch, at.step, rate, place.device)
                 average_weights(learner.average, learner.model, _decay(recipe, at.step))
@@ -110,6 +111,7 @@ def train(recipe: Recipe, data: DataConfig, folder: Path, start: Start | None = 
                     break
             if at.batch >= len(share):
                 at.epoch, at.batch = at.epoch + 1, 0
+            _give_back_memory()
             if loud:
                 _measure(material, learner, at, place.device, folder, log)
     if place.world > 1:
@@ -147,14 +149,12 @@ def _step(
     device: torch.device,
 ) -> tuple[dict[str, torch.Tensor], float]:
     """Move the weights once; return each head's loss and the gradient norm before clipping."""
-    for group in learner.optimizer.param_groups:
-        group["lr"] = rate
     runner.train()
     with _autocast(device):
         log_probs = runner(batch.frames.to(device))
     losses = ctc_losses(log_probs, batch)
     loss = torch.stack([recipe.head_weights[name] * value for name, value in losses.items()]).sum()
-    learner.optimizer.zero_grad(set_to_none=True)
+    learner.model.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     if step < recipe.frozen_steps:
         for parameter in learner.model.trunk_parameters():
@@ -163,7 +163,7 @@ def _step(
     if torch.isfinite(
         norm
     ):  # one broken batch must not destroy the run; the norm in the log shows it
-        learner.optimizer.step()
+        step_all(learner.optimizers, rate)
     return losses, float(norm)
 
 
@@ -225,7 +225,7 @@ def _reference(text: str, head: targets.Target) -> list[str] | None:
     return None if ids is None else [head.tokenizer.tokens[token] for token in ids]
 
 
-def _material(recipe: Recipe, data: DataConfig, folder: Path) -> Material:
+def _material(recipe: Recipe, data: DataConfig, folder: Path, place: Place) -> Material:
     """Decode the sound, settle the heads and the feature statistics, and plan every epoch."""
     cache = Path(data.cache).expanduser()
     corpus = pack([u for path in data.train for u in read_manifest(Path(path))], cache)
@@ -243,15 +243,21 @@ def _material(recipe: Recipe, data: DataConfig, folder: Path) -> Material:
 
     distorted = maker(corpus, recipe.augment)
     plain = replace(distorted, augment=recipe.augment.gain_only())
-    seconds = corpus.seconds()
-    _warn_of_lost_sound(distorted, seconds)
+    _warn_of_lost_sound(distorted, corpus.seconds())
+    first_plain = recipe.epochs - recipe.plain_epochs
+    makers = [plain if epoch >= first_plain else distorted for epoch in range(recipe.epochs)]
     plans = [
         plan_epoch(
-            seconds, recipe.batch_s, recipe.seed, epoch, epoch < recipe.shortest_first_epochs
+            heard.heard_seconds(epoch),
+            recipe.batch_s,
+            recipe.seed,
+            epoch,
+            epoch < recipe.shortest_first_epochs,
+            place.world,
         )
-        for epoch in range(recipe.epochs)
+        for epoch, heard in enumerate(makers)
     ]
-    return Material(distorted, plain, maker(dev, None), heads, plans)
+    return Material(makers, maker(dev, None), heads, plans)
 
 
 def _warn_of_lost_sound(maker: BatchMaker, seconds: npt.NDArray[np.float64]) -> None:
@@ -270,14 +276,8 @@ def _learner(recipe: Recipe, material: Material, place: Place, start: Start | No
     model = HeadedModel(recipe.model, tokens, recipe.head_layers).to(place.device)
     if start is not None:
         start.give_to(model, {head.name: head.tokenizer for head in material.heads})
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=recipe.learning_rate,
-        betas=(0.9, 0.98),
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
-    return Learner(model, copy.deepcopy(model), optimizer)
+    optimizers = make_optimizers(model, recipe.optimizer, recipe.learning_rate, recipe.weight_decay)
+    return Learner(model, copy.deepcopy(model), optimizers)
 
 
 def _heads(recipe: Recipe, data: DataConfig, corpus: Corpus, folder: Path) -> list[targets.Target]:
@@ -351,6 +351,22 @@ def _join() -> Place:
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
     return Place(rank, world, device)
+
+
+@contextlib.contextmanager
+def _first_alone(place: Place) -> Iterator[None]:
+    """Let the first process decode and write files before the others look for them."""
+    if place.world > 1 and place.rank > 0:
+        dist.barrier()
+    yield
+    if place.world > 1 and place.rank == 0:
+        dist.barrier()
+
+
+def _give_back_memory() -> None:
+    """Return what is free in glibc's heap: batches of all lengths leave it in pieces, GBs of it."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _autocast(device: torch.device) -> Any:

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from rivulet.training.heads import HeadedModel
+from rivulet.training.optimizer import Optimizers, moments, restore_moments
 
 Tensors = dict[str, torch.Tensor]
 
@@ -26,32 +27,29 @@ class Progressed:
 
 @dataclass(frozen=True)
 class Learner:
-    """What training changes: the model, its moving average, and the optimizer."""
+    """What training changes: the model, its moving average, and the optimizers."""
 
     model: HeadedModel
     average: HeadedModel
-    optimizer: torch.optim.Optimizer
+    optimizers: Optimizers
 
     def tensors(self) -> Tensors:
         """Return everything by name, on the CPU."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
+        tensors |= {f"optimizer.{k}": v for k, v in moments(self.optimizers).items()}
         return on_cpu(tensors)
 
     def restore(self, tensors: Tensors) -> None:
         """Take over what `tensors` gave, full or half precision."""
         for prefix, module in (("model.", self.model), ("average.", self.average)):
-            named = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            module.load_state_dict(named)
-        state: dict[int, Tensors] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, moment = name.split(".", 2)
-                state.setdefault(int(index), {})[moment] = tensor.float()
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+            module.load_state_dict(_named(tensors, prefix))
+        restore_moments(self.optimizers, _named(tensors, "optimizer."))
+
+
+def _named(tensors: Tensors, prefix: str) -> Tensors:
+    """Return the tensors whose names begin with `prefix`, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def save_point(path: Path, learner: Learner, progressed: Progressed, half: bool = False) -> None:
