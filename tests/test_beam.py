@@ -276,6 +276,23 @@ def test_confidence_grows_with_agreement():
     assert 0.0 < bad.confidence(config) < 0.5 < good.confidence(config) < 1.0
 
 
+def test_priors_are_taken_off_what_the_network_says(graph):
+    """Decoding with priors is decoding of posterior over prior, the blank's ratio being 1."""
+    log_probs = noise(12, 3)
+    priors = np.array([-0.3, -2.0, -1.5, -4.0], np.float32)
+    config = dataclasses.replace(NARROW, prior_weight=0.5)
+    decoder = BeamDecoder(graph, config, priors=priors.tolist())
+    decoder.push(log_probs)
+    shifted = log_probs + torch.from_numpy(0.5 * (priors[0] - priors))
+    assert decoder.finish_segment() == decode(graph, shifted, NARROW)
+    assert decoder.silent == (int(log_probs[-1].argmax()) == 0)  # silence is the network's word
+
+
+def test_priors_must_fit_the_phones(graph):
+    with pytest.raises(ConfigError, match="3 priors do not fit 4 phones"):
+        BeamDecoder(graph, NARROW, priors=(-1.0, -2.0, -3.0))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -284,6 +301,7 @@ def test_confidence_grows_with_agreement():
         {"beam_threshold": 0.0},
         {"token_threshold": 0.0},
         {"lm_weight": -1.0},
+        {"prior_weight": -0.1},
     ],
 )
 def test_beam_settings_out_of_range_are_refused(wrong):

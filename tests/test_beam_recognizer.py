@@ -248,6 +248,7 @@ def test_beam_flags_need_the_beam(small):
         beam_size=None,
         lm_weight=1.0,
         word_score=None,
+        prior_weight=None,
         hot_word=[],
         hot_words=None,
         alternatives=0,

@@ -93,3 +93,19 @@ def test_calibrating_nothing_is_refused(folder, tmp_path, capsys):
     (tmp_path / "list.tsv").write_text("id\tpath\tseconds\tspeaker\ttext\n")
     assert main(["calibrate", str(folder), "--manifest", str(tmp_path / "list.tsv")]) == 1
     assert "0 things to measure" in capsys.readouterr().err
+
+
+def test_priors_are_the_mean_of_what_the_network_writes(folder, tmp_path, capsys):
+    line = f"slt\t{SAMPLES / 'slt.flac'}\t4.0\tme\tANY WORDS\n"
+    (tmp_path / "list.tsv").write_text("id\tpath\tseconds\tspeaker\ttext\n" + line)
+    assert (
+        main(["calibrate", str(folder), "--manifest", str(tmp_path / "list.tsv"), "--priors"]) == 0
+    )
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    after = checkpoint.load(folder)
+    assert list(report["priors"]) == list(after.phones.tokens)
+    assert tuple(report["priors"].values()) == after.beam.priors
+    chances = np.exp(after.beam.priors)
+    assert chances.sum() == pytest.approx(1.0, abs=0.01)
+    assert chances.argmax() == 0  # the blank
+    assert Recognizer.load(folder).beam.prior_weight > 0.0

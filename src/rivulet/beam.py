@@ -1,6 +1,7 @@
 """The beam: log_probs of phones → likeliest words, by lexicon and n-gram, in bounded memory."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +33,10 @@ class BeamConfig:
     token_threshold: nats below the likeliest column of a frame at which a column is not tried.
     lm_weight: of the n-gram's natural-log probabilities, beside 1 for the acoustic model's.
     word_score: nats for each word; more than 0 favors many short words.
+    prior_weight: of the phones' log priors, taken off where the model knows them. A network writes
+        the frequent ones, the blank first, too easily; what the sound alone says is posterior over
+        prior, and how frequent words are the n-gram knows better (Miao et al. 2015, EESEN,
+        arXiv 1507.08240, section 3.2).
     """
 
     beam_size: int = 200
@@ -40,6 +45,7 @@ class BeamConfig:
     lm_weight: float = 0.75
     word_score: float = 0.3
     token_threshold: float = 6.0
+    prior_weight: float = 0.6
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -53,8 +59,9 @@ class BeamConfig:
         for name in ("beam_threshold", "token_threshold"):
             if not getattr(self, name) > 0.0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; use more than 0.")
-        if self.lm_weight < 0.0:
-            raise ConfigError(f"lm_weight is {self.lm_weight}; use at least 0.")
+        for name in ("lm_weight", "prior_weight"):
+            if getattr(self, name) < 0.0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; use at least 0.")
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,7 @@ class BeamDecoder:
         first_column: int = 0,
         confidence: ConfidenceConfig | None = None,
         alternatives: int = 0,
+        priors: Sequence[float] = (),
     ) -> None:
         """Begin at frame 0.
 
@@ -94,7 +102,16 @@ class BeamDecoder:
             first_column: where the phones' columns begin in what is pushed.
             confidence: what turns evidence into confidence.
             alternatives: other readings to give with every segment.
+            priors: natural-log probability of each phone over speech, the blank first; may be none.
+
+        Raises:
+            ConfigError: there are not as many priors as phones.
         """
+        if priors and len(priors) != len(graph.phones):
+            raise ConfigError(
+                f"{len(priors)} priors do not fit {len(graph.phones)} phones; measure them with "
+                "`rivulet calibrate --priors`."
+            )
         self.frame = 0
         self.silent = True
         self.alternatives: tuple[Alternative, ...] = ()
@@ -105,6 +122,7 @@ class BeamDecoder:
         self._scorer = graph.scorer()  # flashlight does not keep it alive
         self._config = config or BeamConfig()
         self._search = _lexicon_decoder(graph, self._config, self._scorer)
+        self._favor = _favor(priors, self._config.prior_weight, len(graph.phones))
         self._padded = np.empty(graph.columns + self._config.beam_tokens, np.float32)
         # flashlight breaks ties by addresses in memory; this noise, always the same, leaves no ties
         noise = np.random.default_rng(0).uniform(0.0, NUDGE, (NUDGE_FRAMES, graph.columns))
@@ -136,7 +154,7 @@ class BeamDecoder:
         self.frame += 1
 
     def _search_in(self, row: npt.NDArray[np.float32]) -> None:
-        emissions = self._graph.emissions(row, self._before)
+        emissions = self._graph.emissions(row + self._favor, self._before + self._favor)
         emissions += self._nudges[self.frame % NUDGE_FRAMES]
         self._take(emissions, self.frame)
 
@@ -284,6 +302,15 @@ def _lexicon_decoder(graph: SearchGraph, config: BeamConfig, scorer: Any) -> Any
     )
     between_words, unknown = graph.columns - 1, len(graph.words)
     return LexiconDecoder(options, graph.trie, scorer, between_words, BLANK_ID, unknown, [], False)
+
+
+def _favor(priors: Sequence[float], weight: float, phones: int) -> npt.NDArray[np.float32]:
+    """Return what each phone gains, (phones,), in nats; the blank gains nothing."""
+    if not priors:
+        return np.zeros(phones, np.float32)
+    logs = np.asarray(priors)
+    gains: npt.NDArray[np.float32] = (weight * (logs[BLANK_ID] - logs)).astype(np.float32)
+    return gains
 
 
 def _word_ends(path: Any) -> list[int]:

@@ -1,21 +1,26 @@
-"""How far a word's confidence can be believed: measure it, and fit it to what was right."""
+"""What is measured of a finished model: phones' priors, and how far confidence can be believed."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from rivulet.audio import Samples
+from rivulet.checkpoint import Checkpoint
 from rivulet.confidence import ConfidenceConfig, WordEvidence
 from rivulet.decoder import DecodedWord
 from rivulet.errors import ConfigError
 from rivulet.events import Event
+from rivulet.features import FeatureExtractor
 from rivulet.latency import match_words
+from rivulet.model import STRIDE
 from rivulet.recognizer import Recognizer, Stream
 
 BINS = 10
 ROUNDS = 25  # of Newton's method; it settles in about eight
+LEAST_PRIOR = 1e-4  # a phone that is hardly ever written must not gain without bound
 RIDGE = 1e-3  # keeps the weights finite where right and wrong words can be told apart for certain
 
 
@@ -74,6 +79,29 @@ def collect(
     if not found:
         raise ConfigError("0 words were heard, so confidence cannot be fitted; give more speech.")
     return found
+
+
+@torch.inference_mode()
+def phone_priors(loaded: Checkpoint, clips: Iterable[Samples]) -> tuple[float, ...]:
+    """Return the log of each phone's mean probability over mono 16 kHz samples (n,), blank first.
+
+    Raises:
+        ConfigError: the model writes no phones, or there is no sound.
+    """
+    if loaded.phones is None:
+        raise ConfigError("the model writes 0 phones, so they have no priors; use another model.")
+    first = len(loaded.tokenizer)
+    sums, frames = torch.zeros(len(loaded.phones), dtype=torch.float64), 0
+    for samples in clips:
+        features = FeatureExtractor(loaded.features, loaded.statistics, STRIDE)
+        heard = torch.cat([features.push(samples), features.flush()])
+        log_probs, _ = loaded.model(heard.unsqueeze(0), loaded.model.initial_state())
+        sums += log_probs[0, :, first:].exp().double().sum(0)
+        frames += log_probs.shape[1]
+    if not frames:
+        raise ConfigError("0 frames were heard, so priors cannot be measured; give more speech.")
+    smallest = torch.tensor(LEAST_PRIOR, dtype=torch.float64)
+    return tuple(round(float(p), 4) for p in torch.maximum(sums / frames, smallest).log())
 
 
 def fit(found: Sequence[tuple[WordEvidence, bool]], measured_on: str) -> ConfidenceConfig:

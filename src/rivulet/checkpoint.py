@@ -65,6 +65,7 @@ class TimingConfig:
 class BeamSettings:
     """What was measured for the beam: its weights, its word delay, its confidence.
 
+    priors: natural-log probability of each phone over speech, the blank first; () if not measured.
     open_vocabulary: when words outside the lexicon are spelled; None for never.
     """
 
@@ -72,6 +73,7 @@ class BeamSettings:
     timing: TimingConfig = field(default_factory=TimingConfig)
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
     open_vocabulary: OpenVocabularyConfig | None = None
+    priors: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,7 @@ def _beam_settings(values: dict[str, Any]) -> BeamSettings:
         TimingConfig(**values.get("timing", {})),
         ConfidenceConfig(**values.get("confidence", {})),
         None if spelled is None else OpenVocabularyConfig(**spelled),
+        tuple(values.get("priors", ())),
     )
 
 

@@ -180,6 +180,7 @@ class Recognizer:
             len(loaded.tokenizer),
             loaded.beam.confidence,
             self.alternatives,
+            loaded.beam.priors,
         )
         if self.open_vocabulary is None:
             return beam

@@ -1,4 +1,4 @@
-"""`rivulet calibrate`: measure how late a model shows words and how sure it may be; store both."""
+"""`rivulet calibrate`: measure a model's priors, word delay and confidence, and store them."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rivulet.commands.clips import load_samples
+from rivulet.commands.clips import load_samples, spread
 from rivulet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def add_parser(commands: Any) -> None:
     """Declare the command."""
     parser = commands.add_parser(
-        "calibrate", help="store a model's word delay and confidence", description=__doc__
+        "calibrate", help="store a model's priors, word delay, confidence", description=__doc__
     )
     parser.add_argument("model", type=Path, metavar="DIR", help="a checkpoint folder")
     parser.add_argument("--manifest", type=Path, required=True, metavar="FILE.tsv")
@@ -29,6 +29,12 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="fit the beam's confidence on every second utterance, report it on the others",
     )
+    parser.add_argument(
+        "--priors",
+        action="store_true",
+        help="measure how likely each phone is over the manifest; texts are not read",
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="only N clips, spread evenly")
     parser.add_argument(
         "--decoder", choices=("beam", "greedy"), help="whose delay (the model's default)"
     )
@@ -43,17 +49,37 @@ def run(args: argparse.Namespace) -> int:
     from rivulet.recognizer import Recognizer
     from rivulet.training.manifest import read_manifest
 
-    if args.reference is None and not args.confidence:
-        raise ConfigError("0 things to measure; give --reference WORDS.ctm or --confidence.")
+    if args.reference is None and not args.confidence and not args.priors:
+        raise ConfigError(
+            "0 things to measure; give --priors, --reference WORDS.ctm or --confidence."
+        )
+    utterances = spread(read_manifest(args.manifest), args.limit)
+    numbers: dict[str, Any] = {"calibrate": str(args.model)}
+    if args.priors:
+        numbers |= _priors(args.model, utterances)
+        if args.reference is None and not args.confidence:
+            print(json.dumps(numbers))
+            return 0
     recognizer = Recognizer.load(args.model, decoder=args.decoder)
-    utterances = read_manifest(args.manifest)
-    numbers: dict[str, Any] = {"calibrate": str(args.model), "decoder": recognizer.settings.name}
+    numbers["decoder"] = recognizer.settings.name
     if args.reference is not None:
         numbers |= _delay(args, recognizer, utterances)
     if args.confidence:
         numbers |= _confidence(args, recognizer, utterances)
     print(json.dumps(numbers))
     return 0
+
+
+def _priors(model: Path, utterances: "list[Utterance]") -> dict[str, Any]:
+    from rivulet import checkpoint
+    from rivulet.calibration import phone_priors
+
+    loaded = checkpoint.load(model)
+    priors = phone_priors(loaded, map(load_samples, utterances))
+    checkpoint.store_beam(model, replace(loaded.beam, priors=priors))
+    named = dict(zip(loaded.phones.tokens if loaded.phones else (), priors, strict=True))
+    print(" ".join(f"{phone} {prior:.2f}" for phone, prior in named.items()))
+    return {"clips": len(utterances), "priors": named}
 
 
 def _delay(

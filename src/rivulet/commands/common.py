@@ -61,6 +61,9 @@ def add_decoder_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--lm-weight", type=float, metavar="W", help="weight of the language model")
     group.add_argument("--word-score", type=float, metavar="NATS", help="added for every word")
     group.add_argument(
+        "--prior-weight", type=float, metavar="W", help="of the phones' priors, taken off"
+    )
+    group.add_argument(
         "--hot-word",
         action="append",
         default=[],
@@ -155,7 +158,7 @@ def load_recognizer(args: argparse.Namespace) -> "Recognizer":
 
 
 def _with_decoder_flags(recognizer: "Recognizer", args: argparse.Namespace) -> "Recognizer":
-    flags = ("beam_size", "lm_weight", "word_score")
+    flags = ("beam_size", "lm_weight", "word_score", "prior_weight")
     changed = {name: getattr(args, name) for name in flags if getattr(args, name) is not None}
     hot_words = read_hot_words(args.hot_word, args.hot_words)
     if args.alternatives < 0:
