@@ -42,10 +42,10 @@ class BeamConfig:
     beam_size: int = 200
     beam_tokens: int = 8
     beam_threshold: float = 14.0
-    lm_weight: float = 0.75
-    word_score: float = 0.3
+    lm_weight: float = 1.05
+    word_score: float = -1.5
     token_threshold: float = 6.0
-    prior_weight: float = 0.6
+    prior_weight: float = 0.8
 
     def __post_init__(self) -> None:
         """Check the numbers.
