@@ -95,6 +95,14 @@ def test_calibrating_nothing_is_refused(folder, tmp_path, capsys):
     assert "0 things to measure" in capsys.readouterr().err
 
 
+def test_a_weight_of_priors_needs_priors(folder, capsys):
+    beam = checkpoint.load(folder).beam
+    checkpoint.store_beam(folder, dataclasses.replace(beam, priors=()))
+    clip = str(SAMPLES / "awb.flac")
+    assert main(["transcribe", clip, "--model", str(folder), "--prior-weight", "0.5"]) != 0
+    assert "knows 0 priors" in capsys.readouterr().err
+
+
 def test_priors_are_the_mean_of_what_the_network_writes(folder, tmp_path, capsys):
     line = f"slt\t{SAMPLES / 'slt.flac'}\t4.0\tme\tANY WORDS\n"
     (tmp_path / "list.tsv").write_text("id\tpath\tseconds\tspeaker\ttext\n" + line)

@@ -57,15 +57,13 @@ def run(args: argparse.Namespace) -> int:
     numbers: dict[str, Any] = {"calibrate": str(args.model)}
     if args.priors:
         numbers |= _priors(args.model, utterances)
-        if args.reference is None and not args.confidence:
-            print(json.dumps(numbers))
-            return 0
-    recognizer = Recognizer.load(args.model, decoder=args.decoder)
-    numbers["decoder"] = recognizer.settings.name
-    if args.reference is not None:
-        numbers |= _delay(args, recognizer, utterances)
-    if args.confidence:
-        numbers |= _confidence(args, recognizer, utterances)
+    if args.reference is not None or args.confidence:
+        recognizer = Recognizer.load(args.model, decoder=args.decoder)
+        numbers["decoder"] = recognizer.settings.name
+        if args.reference is not None:
+            numbers |= _delay(args, recognizer, utterances)
+        if args.confidence:
+            numbers |= _confidence(args, recognizer, utterances)
     print(json.dumps(numbers))
     return 0
 

@@ -170,6 +170,11 @@ def _with_decoder_flags(recognizer: "Recognizer", args: argparse.Namespace) -> "
             "is greedy decoding; leave them out, or use a model with a language model and "
             "--decoder beam."
         )
+    if args.prior_weight is not None and not recognizer.checkpoint.beam.priors:
+        raise ConfigError(
+            f"the model {recognizer.checkpoint.name} knows 0 priors, so --prior-weight changes "
+            "nothing; measure them with `rivulet calibrate --priors`."
+        )
     wider = replace(
         recognizer,
         beam=replace(recognizer.beam, **changed),
