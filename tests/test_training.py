@@ -197,7 +197,7 @@ def test_two_processes_train_together(tmp_path, data):
     assert steps == [1, 2]  # 4 clips, 2 batches an epoch, one for each process
 
 
-def test_several_processes_tell_a_mistake_as_one_does(tmp_path, data, capfd):
+def test_no_process_at_all_is_refused(tmp_path, capfd):
     missing = ["train", "--recipe", str(tmp_path / "none.json"), "--train", "x", "--dev", "x"]
     missing += ["--output", str(tmp_path / "run"), "--processes"]
     assert main([*missing, "0"]) != 0
