@@ -19,10 +19,12 @@ from rivulet.errors import ConfigError
 from rivulet.features import FeatureConfig, FeatureStatistics
 from rivulet.model import ModelConfig, RecurrentLayer
 from rivulet.recognizer import Recognizer
+from rivulet.training import loop
 from rivulet.training.augment import (
     AugmentConfig,
     add_noise,
     augment_sound,
+    equalize,
     mask_frames,
     reverberate,
 )
@@ -197,6 +199,26 @@ def test_two_processes_train_together(tmp_path, data):
     assert steps == [1, 2]  # 4 clips, 2 batches an epoch, one for each process
 
 
+def test_a_mistake_is_said_once_however_many_processes_were_asked_for(tmp_path, data, capfd):
+    (tmp_path / "recipe.json").write_text(json.dumps(dataclasses.asdict(TINY)))
+    command = ["train", "--recipe", str(tmp_path / "recipe.json"), "--train", data.train[0]]
+    command += ["--output", str(tmp_path / "run"), "--processes", "2", "--dev"]
+    assert main([*command, "nowhere.tsv"]) == 1
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1
+    assert "nowhere.tsv does not exist" in said
+
+
+def test_a_process_says_that_the_first_one_ended(monkeypatch):
+    def barrier():
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(loop.dist, "barrier", barrier)
+    second = loop.Place(1, 2, torch.device("cpu"))
+    with pytest.raises(ConfigError, match="the first process ended"), loop._first_alone(second):
+        pass
+
+
 def test_no_process_at_all_is_refused(tmp_path, capfd):
     missing = ["train", "--recipe", str(tmp_path / "none.json"), "--train", "x", "--dev", "x"]
     missing += ["--output", str(tmp_path / "run"), "--processes"]
@@ -324,9 +346,29 @@ def test_a_room_keeps_level_and_length_and_adds_a_tail():
     assert early > 10 * late > 0.0
 
 
+def test_an_equalizer_colors_within_its_limit_and_moves_nothing():
+    noise = np.random.default_rng(0).standard_normal(32_000).astype(np.float32)
+    colored = equalize(noise, 6.0, np.random.default_rng(1))
+    assert colored.shape == noise.shape
+    assert colored.dtype == np.float32
+    assert int(np.argmax(np.correlate(colored[:8_000], noise[:8_000], "full"))) == 7_999
+    bands_db = 20.0 * np.log10(
+        [
+            np.linalg.norm(after) / np.linalg.norm(before)
+            for before, after in zip(
+                np.array_split(np.fft.rfft(noise)[1:], 40),
+                np.array_split(np.fft.rfft(colored)[1:], 40),
+                strict=True,
+            )
+        ]
+    )
+    assert np.abs(bands_db).max() < 6.5
+    assert np.ptp(bands_db) > 2.0
+
+
 def test_augmentation_is_the_same_for_the_same_seed():
     sound = (np.random.default_rng(0).standard_normal(16_000) * 3_000).astype(np.int16)
-    config = AugmentConfig(noise_probability=1.0, reverb_probability=1.0)
+    config = AugmentConfig(noise_probability=1.0, reverb_probability=1.0, equalizer_probability=1.0)
     one, two, other = (
         augment_sound(sound, None, config, np.random.default_rng(seed)) for seed in (5, 5, 6)
     )
@@ -337,7 +379,9 @@ def test_augmentation_is_the_same_for_the_same_seed():
 
 def test_the_last_epochs_vary_only_the_level():
     sound = (np.random.default_rng(0).standard_normal(16_000) * 3_000).astype(np.int16)
-    plain = AugmentConfig(noise_probability=1.0, reverb_probability=1.0).gain_only()
+    plain = AugmentConfig(
+        noise_probability=1.0, reverb_probability=1.0, equalizer_probability=1.0
+    ).gain_only()
     heard = augment_sound(sound, None, plain, np.random.default_rng(5))
     gain = heard / (sound / 32768.0 + 1e-12)
     assert np.ptp(gain[np.abs(sound) > 500]) < 1e-3

@@ -4,9 +4,12 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rivulet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rivulet.training.config import DataConfig
 
 
 def add_parser(commands: Any) -> None:
@@ -65,22 +68,35 @@ def run_train(args: argparse.Namespace) -> int:
 
     if args.processes < 1:
         raise ConfigError(f"{args.processes} processes cannot train; use at least 1.")
-    if args.processes > 1 and "RANK" not in os.environ:
-        return _share(args.processes)
     from rivulet.training.config import DataConfig, read_recipe
     from rivulet.training.loop import train
     from rivulet.training.start import read_start
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
     wanted = {"epochs": args.epochs, "max_steps": args.max_steps}
     recipe = read_recipe(args.recipe, **{k: v for k, v in wanted.items() if v is not None})
     data = DataConfig(tuple(args.train), args.dev, args.noise, args.dictionary, args.cache)
     start = read_start(args.start) if args.start else None
+    if args.processes > 1 and "RANK" not in os.environ:
+        _check(data)  # here it is one sentence; in a process among others, the others' end as well
+        return _share(args.processes)
+    if args.threads:
+        torch.set_num_threads(args.threads)
     best = train(recipe, data, args.output, start)
     if os.environ.get("RANK", "0") == "0":
         print(f"best weights: {best}")
     return 0
+
+
+def _check(data: "DataConfig") -> None:
+    """Read what lists the data, so that a mistake in it is said before processes are started."""
+    from rivulet.training.manifest import read_manifest
+    from rivulet.training.targets import read_dictionary
+
+    for manifest in (*data.train, data.dev, data.noise):
+        if manifest:
+            read_manifest(Path(manifest))
+    if data.dictionary:
+        read_dictionary(Path(data.dictionary))
 
 
 def _share(processes: int) -> int:

@@ -11,6 +11,7 @@ from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.training.corpus import Corpus
 
 REVERB_RT60_S = (0.1, 0.6)  # small office to living room
+EQUALIZER_KNOTS_HZ = (60.0, 180.0, 540.0, 1100.0, 2200.0, 4000.0, 8000.0)
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class AugmentConfig:
     frequency_mask_bins: int = 12
     time_masks_per_s: float = 0.15
     time_mask_frames: int = 16
+    equalizer_probability: float = 0.0
+    equalizer_db: float = 6.0
 
     def gain_only(self) -> "AugmentConfig":
         """Return what the last epochs use: other levels, but nothing that distorts."""
@@ -34,6 +37,7 @@ class AugmentConfig:
             speeds=(1.0,),
             noise_probability=0.0,
             reverb_probability=0.0,
+            equalizer_probability=0.0,
             frequency_masks=0,
             time_masks_per_s=0.0,
         )
@@ -61,6 +65,8 @@ def augment_sound(
         samples = add_noise(
             samples, _some_noise(len(samples), noise, rng), rng.uniform(*config.noise_snr_db)
         )
+    if config.equalizer_probability and rng.random() < config.equalizer_probability:
+        samples = equalize(samples, config.equalizer_db, rng)
     gain = 10.0 ** (rng.uniform(*config.gain_db) / 20.0)
     louder: Samples = np.clip(samples * np.float32(gain), -1.0, 1.0)
     return louder
@@ -92,6 +98,21 @@ def reverberate(samples: Samples, rt60_s: float, rng: np.random.Generator) -> Sa
     level = np.sqrt(np.mean(samples**2) / (np.mean(wet**2) + 1e-12))
     leveled: Samples = (wet * level).astype(np.float32)
     return leveled
+
+
+def equalize(samples: Samples, limit_db: float, rng: np.random.Generator) -> Samples:
+    """Return `samples` (n,) as another microphone gives them: a smooth random frequency response.
+
+    Gains at EQUALIZER_KNOTS_HZ are drawn within ±`limit_db`, between them the gain in dB is a line
+    over the logarithm of frequency. Nam et al. 2022 (FilterAugment) do it to log-mel frames.
+    """
+    gains_db = rng.uniform(-limit_db, limit_db, len(EQUALIZER_KNOTS_HZ))
+    size = 1 << int(len(samples) + SAMPLE_RATE // 100).bit_length()  # its response is short
+    hertz = np.fft.rfftfreq(size, 1.0 / SAMPLE_RATE)
+    curve = np.interp(np.log(np.maximum(hertz, 1.0)), np.log(EQUALIZER_KNOTS_HZ), gains_db)
+    shaped = np.fft.irfft(np.fft.rfft(samples, size) * 10.0 ** (curve / 20.0), size)
+    colored: Samples = shaped[: len(samples)].astype(np.float32)
+    return colored
 
 
 def _some_noise(length: int, noise: Corpus | None, rng: np.random.Generator) -> Samples:

@@ -357,7 +357,10 @@ def _join() -> Place:
 def _first_alone(place: Place) -> Iterator[None]:
     """Let the first process decode and write files before the others look for them."""
     if place.world > 1 and place.rank > 0:
-        dist.barrier()
+        try:
+            dist.barrier()
+        except RuntimeError as error:  # gloo: connection closed
+            raise ConfigError("the first process ended early; it says why.") from error
     yield
     if place.world > 1 and place.rank == 0:
         dist.barrier()
