@@ -20,7 +20,7 @@ from rivulet import checkpoint
 from rivulet.benchmark import this_machine
 from rivulet.lm import LanguageModel
 from rivulet.recognizer import Recognizer
-from rivulet.training.config import DataConfig, Recipe
+from rivulet.training.config import DataConfig, Recipe, recipe_of
 from rivulet.training.corpus import pack
 from rivulet.training.evaluation import evaluate
 from rivulet.training.export import ExportConfig, export
@@ -177,9 +177,8 @@ def result(folder: Path, trial: Trial) -> Row | None:
     Raises:
         SystemExit: the folder holds a run of another recipe.
     """
-    asked = json.loads(json.dumps(asdict(trial.recipe)))
     settings = folder / trial.name / SETTINGS_FILE
-    if settings.exists() and json.loads(settings.read_text())["recipe"] != asked:
+    if settings.exists() and recipe_of(json.loads(settings.read_text())["recipe"]) != trial.recipe:
         raise SystemExit(f"{settings.parent} holds a run of another recipe; give another --output.")
     path = folder / trial.name / RESULT_FILE
     return json.loads(path.read_text()) if path.exists() else None

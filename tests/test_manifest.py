@@ -1,11 +1,12 @@
 import shutil
+from dataclasses import replace
 
 import pytest
 from conftest import SAMPLES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rivulet.errors import ManifestError
+from rivulet.errors import AudioError, ManifestError
 from rivulet.training.corpora import common_voice, librispeech, sound_folder
 from rivulet.training.corpus import pack
 from rivulet.training.manifest import normalize, read_manifest, write_manifest
@@ -124,3 +125,12 @@ def test_sound_is_decoded_once(folder, tmp_path):
     stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()}
     pack(items, tmp_path / "cache", workers=1)
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()} == stamps
+
+
+def test_sound_that_cannot_be_decoded_leaves_nothing_in_the_cache(folder, tmp_path):
+    good = next(iter(sound_folder(folder, with_text=False)))
+    (folder / "broken.flac").write_bytes(b"fLaC and no more")
+    items = [good, replace(good, path=folder / "broken.flac")]
+    with pytest.raises(AudioError, match=r"broken\.flac"):
+        pack(items, tmp_path / "cache", workers=1)
+    assert list((tmp_path / "cache").iterdir()) == []

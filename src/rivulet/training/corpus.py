@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,10 +63,15 @@ def pack(utterances: list[Utterance], cache: Path, workers: int = 2) -> Corpus:
 
 def _decode_all(paths: list[Path], samples_path: Path, offsets_path: Path, workers: int) -> None:
     lengths = [0]
-    with samples_path.open("wb") as file, ProcessPoolExecutor(workers) as pool:
-        for sound in pool.map(_decode, paths, chunksize=32):
-            file.write(sound.tobytes())
-            lengths.append(len(sound))
+    own = samples_path.with_suffix(f".{os.getpid()}")  # another run may be decoding the same
+    try:
+        with own.open("wb") as file, ProcessPoolExecutor(workers) as pool:
+            for sound in pool.map(_decode, paths, chunksize=32):
+                file.write(sound.tobytes())
+                lengths.append(len(sound))
+        own.replace(samples_path)
+    finally:
+        own.unlink(missing_ok=True)
     np.save(offsets_path, np.cumsum(lengths))  # last, so that a broken run is done again
 
 
