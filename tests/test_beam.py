@@ -150,6 +150,15 @@ def test_a_settled_word_is_never_revised(graph, seed):
     assert times == sorted(times)
 
 
+def test_a_word_is_shown_in_the_pause_after_it_though_words_cost(graph):
+    decoder = BeamDecoder(graph, dataclasses.replace(NARROW, word_score=-4.0))
+    decoder.push(torch.cat([spelled("BAA"), spelled("BAA")[1:2].repeat(4, 1)]))
+    assert decoder._reading().best.words.count(-1) == len(decoder._reading().best.words)
+    assert [word.text for word in decoder.words()] == ["BAA"]
+    assert decoder.settled() == 0
+    assert [word.text for word in decoder.finish_segment()] == ["BAA"]
+
+
 def test_the_search_holds_little_however_long_the_segment(graph):
     decoder = BeamDecoder(graph, NARROW)
     decoder.push(spelled("BEE A BAA BEE " * 250))
