@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, SAMPLES
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from rivulet import checkpoint
 from rivulet.__main__ import main
@@ -38,7 +38,7 @@ from rivulet.training.heads import HeadedModel
 from rivulet.training.loop import RESUME_FILE, learning_rate, train
 from rivulet.training.manifest import read_manifest, write_manifest
 from rivulet.training.optimizer import make_optimizers, step_all
-from rivulet.training.start import BEST_FILE, read_run, read_start
+from rivulet.training.start import BEST_FILE, STATISTICS_FILE, read_run, read_start
 from rivulet.training.targets import characters, complete_dictionary, phones, read_dictionary
 
 TINY = Recipe(
@@ -279,6 +279,48 @@ def test_only_heads_at_the_top_ship(tmp_path, data):
         export(tmp_path / "run", tmp_path / "model", ExportConfig("x", "bpe-9"))
     with pytest.raises(ConfigError, match="no finished epoch"):
         export(tmp_path / "nothing", tmp_path / "model", ExportConfig("x", "bpe"))
+
+
+def test_export_averages_the_weights_of_runs_and_checkpoints(tmp_path, data):
+    recipe = dataclasses.replace(TINY, head_weights={"characters": 1.0}, max_steps=1)
+    train(recipe, data, tmp_path / "a")
+    whole = ExportConfig("a", "characters", bits=32)
+    a = export(tmp_path / "a", tmp_path / "model", whole).model
+    first = read_start(str(tmp_path / "model"))
+    runs = {"b": dataclasses.replace(recipe, seed=2), "c": dataclasses.replace(recipe, seed=3)}
+    for name, other in runs.items():
+        train(other, data, tmp_path / name, first)
+    b, c = (export(tmp_path / name, tmp_path / f"{name}-model", whole).model for name in runs)
+    sources = (str(tmp_path / "model"), str(tmp_path / "b"))
+    averaged = dataclasses.replace(whole, average=sources)
+    mean = export(tmp_path / "c", tmp_path / "mean", averaged).model
+    for x, y, z, m in zip(*(i.parameters() for i in (a, b, c, mean)), strict=True):
+        torch.testing.assert_close(m, (x + y + z) / 3)
+    assert not torch.equal(b.output.weight, c.output.weight)
+
+
+def test_only_what_belongs_together_is_averaged(tmp_path, data):
+    recipe = dataclasses.replace(TINY, head_weights={"characters": 1.0}, max_steps=1)
+    train(recipe, data, tmp_path / "run")
+    others = {
+        "head": dataclasses.replace(
+            recipe,
+            head_weights={"bpe-16": 1.0},
+            model=dataclasses.replace(recipe.model, tokens=16),
+        ),
+        "network": dataclasses.replace(recipe, model=ModelConfig(channels=4, hidden=32, layers=2)),
+        "statistics": recipe,
+    }
+    says = {"head": "no head like characters", "network": "differs", "statistics": "statistics of"}
+    for name, other in others.items():
+        train(other, data, tmp_path / name)
+        if name == "statistics":
+            louder = {"mean": torch.ones(80), "std": torch.ones(80)}
+            save_file(louder, tmp_path / name / STATISTICS_FILE)
+        config = ExportConfig("x", "characters", average=(str(tmp_path / name),))
+        with pytest.raises(ConfigError, match=says[name]):
+            export(tmp_path / "run", tmp_path / "model", config)
+        assert not (tmp_path / "model").exists()
 
 
 def test_the_learning_rate_warms_up_and_falls():

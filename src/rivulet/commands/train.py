@@ -58,6 +58,13 @@ def add_parser(commands: Any) -> None:
     export.add_argument(
         "--bits", type=int, default=16, help="of a weight: 6, 8, 16 or 32 (%(default)s)"
     )
+    export.add_argument(
+        "--average",
+        nargs="+",
+        default=[],
+        metavar="MODEL|DIR",
+        help="average its weights with those of these runs or checkpoints",
+    )
     export.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     export.set_defaults(run=run_export)
 
@@ -126,7 +133,9 @@ def run_export(args: argparse.Namespace) -> int:
     """Write the checkpoint and say what it is."""
     from rivulet.training.export import ExportConfig, export
 
-    config = ExportConfig(args.name, args.head, args.phones, args.language_model, args.bits)
+    config = ExportConfig(
+        args.name, args.head, args.phones, args.language_model, args.bits, tuple(args.average)
+    )
     made = export(args.training, args.output, config)
     count = made.model.parameters_count
     size = sum(path.stat().st_size for path in args.output.rglob("*") if path.is_file())

@@ -1,13 +1,17 @@
 """A training run → a checkpoint that ships."""
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from rivulet import checkpoint
 from rivulet.checkpoint import Checkpoint
 from rivulet.errors import ConfigError
 from rivulet.lm import LanguageModel
-from rivulet.training.start import read_run
+from rivulet.training.start import Start, TrainedRun, read_run, read_start
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,7 @@ class ExportConfig:
     head: the head that writes words greedily.
     phones: the head that writes phones for the beam, and the folder of its language model.
     bits: of a weight, 6, 8, 16 or 32.
+    average: runs and checkpoints whose weights are averaged with the run's, each counting as much.
     """
 
     name: str
@@ -24,20 +29,25 @@ class ExportConfig:
     phones: str | None = None
     language_model: Path | None = None
     bits: int = 16
+    average: tuple[str, ...] = ()
 
 
 def export(run: Path, folder: Path, config: ExportConfig) -> Checkpoint:
     """Write the averaged weights of `run` that did best on dev to the checkpoint `folder`.
 
     Raises:
-        ConfigError: the run has no such head, or no weights yet.
+        ConfigError: the run has no such head, or no weights yet; what is averaged with it has
+            another network, no such head, or other feature statistics.
+        CheckpointError: what is averaged with it is neither a run nor a checkpoint.
     """
     trained = read_run(run)
-    for head in filter(None, (config.head, config.phones)):
+    heads = tuple(filter(None, (config.head, config.phones)))
+    for head in heads:
         if head not in trained.tokenizers:
             raise ConfigError(
                 f"the run has no head {head!r}; choose {', '.join(trained.tokenizers)}."
             )
+    trained = average(trained, [read_start(source) for source in config.average], heads)
     language_model = (
         LanguageModel.load(config.language_model) if config.language_model is not None else None
     )
@@ -51,3 +61,41 @@ def export(run: Path, folder: Path, config: ExportConfig) -> Checkpoint:
     )
     checkpoint.save(made, folder, config.bits, language_model)
     return checkpoint.load(folder)
+
+
+def average(trained: TrainedRun, others: Sequence[Start], heads: Sequence[str]) -> TrainedRun:
+    """Give `trained` the mean of its weights and those of `others`, each counting as much.
+
+    What is averaged began with the same weights, or one with the other: a "model soup" (Wortsman
+    et al. 2022, arXiv 2203.05482). A head that one of `others` lacks counts there as the run's
+    own; of `heads` none may be lacking.
+
+    Raises:
+        ConfigError: other networks, heads or feature statistics cannot be averaged.
+    """
+    models = [trained.model]
+    for other in others:
+        _check_alike(trained, other, heads)
+        model = copy.deepcopy(trained.model)
+        other.give_to(model, trained.tokenizers)
+        models.append(model)
+    states = [model.state_dict() for model in models]
+    mean = {name: torch.stack([s[name] for s in states]).mean(0) for name in states[0]}
+    averaged = copy.deepcopy(trained.model)
+    averaged.load_state_dict(mean)
+    return replace(trained, model=averaged)
+
+
+def _check_alike(trained: TrainedRun, other: Start, heads: Sequence[str]) -> None:
+    lacking = set(heads) - other.heads_for(trained.model, trained.tokenizers).keys()
+    if lacking:
+        raise ConfigError(
+            f"{other.name} has no head like {', '.join(sorted(lacking))} of the run; average what "
+            "was trained with `--start` from the same weights."
+        )
+    own, theirs = trained.statistics, other.statistics
+    if not (torch.allclose(own.mean, theirs.mean) and torch.allclose(own.std, theirs.std)):
+        raise ConfigError(
+            f"the feature statistics of {other.name} are not the run's; average what was trained "
+            "with `--start` from the same weights."
+        )

@@ -45,6 +45,23 @@ class Start:
         Raises:
             ConfigError: the networks below the heads differ in shape.
         """
+        self._check_trunk(model)
+        model.acoustic.load_state_dict(self.trunk, strict=False)
+        for name, head in self.heads_for(model, tokenizers).items():
+            model.head(name).load_state_dict(head.state_dict())
+
+    def heads_for(
+        self, model: HeadedModel, tokenizers: Mapping[str, Tokenizer]
+    ) -> dict[str, nn.Module]:
+        """Each head of `model` that is here as well: the same tokens, read at the same layer."""
+        return {
+            name: head
+            for name, tokenizer in tokenizers.items()
+            for theirs, layer, head in self.heads
+            if theirs == tokenizer and layer == model.layers[name] + 1
+        }
+
+    def _check_trunk(self, model: HeadedModel) -> None:
         own = model.acoustic.state_dict()
         wrong = [k for k, v in self.trunk.items() if k not in own or own[k].shape != v.shape]
         missing = own.keys() - self.trunk.keys() - {"output.weight", "output.bias"}
@@ -54,11 +71,6 @@ class Start:
                 f"and lacks {len(missing)}; give both the same hidden, layers, channels, cell and "
                 "lookahead."
             )
-        model.acoustic.load_state_dict(self.trunk, strict=False)
-        for name, tokenizer in tokenizers.items():
-            for theirs, layer, head in self.heads:
-                if theirs == tokenizer and layer == model.layers[name] + 1:
-                    model.head(name).load_state_dict(head.state_dict())
 
 
 def read_start(source: str) -> Start:
