@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import io
 import json
 import os
 import re
@@ -39,7 +40,14 @@ from rivulet.training.loop import RESUME_FILE, learning_rate, train
 from rivulet.training.manifest import read_manifest, write_manifest
 from rivulet.training.optimizer import make_optimizers, step_all
 from rivulet.training.start import BEST_FILE, STATISTICS_FILE, read_run, read_start
-from rivulet.training.targets import characters, complete_dictionary, phones, read_dictionary
+from rivulet.training.targets import (
+    bpe,
+    characters,
+    complete_dictionary,
+    learn_bpe,
+    phones,
+    read_dictionary,
+)
 
 TINY = Recipe(
     epochs=2,
@@ -477,15 +485,45 @@ def test_a_dictionary_gives_phones_without_stress(tmp_path):
     assert characters().encode("A B") == [2, 1, 3]
 
 
-def test_bpe_pieces_spell_what_they_were_made_of(tmp_path):
-    pytest.importorskip("sentencepiece")
-    from rivulet.training.targets import bpe
-
+def test_bpe_pieces_spell_what_they_were_made_of():
+    """Merged in the order of the pieces, which is what SentencePiece does."""
+    sentencepiece = pytest.importorskip("sentencepiece")
     texts = ["THE BOAT WENT DOWN THE RIVER", "THE CHILDREN WAVED FROM THE BRIDGE"] * 5
-    target = bpe(texts, 40, tmp_path / "bpe.model")
+    target = bpe(learn_bpe(texts, 40))
     assert len(target.tokenizer) == 40
     assert [target.tokenizer.decode(target.encode(text)) for text in texts] == texts
-    assert bpe([], 40, tmp_path / "bpe.model").tokenizer == target.tokenizer
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=40,
+        unk_id=0,
+        bos_id=-1,
+        eos_id=-1,
+        minloglevel=2,
+    )
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    others = [*texts, "THEN THE WENT BRIDE RODE DOWN FROM THERE"]
+    assert [target.encode(text) for text in others] == [theirs.encode(text) for text in others]
+    assert target.encode("THE QUIZ") is None
+
+
+def test_a_run_keeps_the_pieces_of_what_it_begins_with(tmp_path, data, capsys):
+    """Other texts would give other pieces, and the head that has learned the old ones be lost."""
+    pytest.importorskip("sentencepiece")
+    model = dataclasses.replace(TINY.model, tokens=16)
+    recipe = dataclasses.replace(TINY, head_weights={"bpe-16": 1.0}, model=model, max_steps=1)
+    train(recipe, data, tmp_path / "run")
+    listed = Path(data.train[0])
+    listed.write_text(listed.read_text().replace("THE BOAT", "A HOT BOAT BEE"))
+    more = dataclasses.replace(recipe, head_weights={"bpe-16": 1.0, "characters": 0.5})
+    train(more, data, tmp_path / "more", read_start(str(tmp_path / "run")))
+    assert "no head like characters: begun anew" in capsys.readouterr().err
+    kept = read_run(tmp_path / "more").tokenizers["bpe-16"]
+    assert kept == read_run(tmp_path / "run").tokenizers["bpe-16"]
+    train(recipe, data, tmp_path / "other")
+    assert read_run(tmp_path / "other").tokenizers["bpe-16"] != kept
 
 
 def test_shipped_recipes_are_readable():

@@ -23,6 +23,7 @@ from rivulet.decoder import GreedyDecoder
 from rivulet.errors import ConfigError
 from rivulet.features import FeatureStatistics
 from rivulet.metrics import error_counts
+from rivulet.tokenizer import Tokenizer
 from rivulet.training import targets
 from rivulet.training.augment import AugmentConfig
 from rivulet.training.batches import (
@@ -80,7 +81,7 @@ def train(recipe: Recipe, data: DataConfig, folder: Path, start: Start | None = 
     with _first_alone(place):
         if start is not None:
             _store_statistics(start.statistics, folder)
-        material = _material(recipe, data, folder, place)
+        material = _material(recipe, data, folder, place, start)
     learner = _learner(recipe, material, place, start)
     runner = DistributedDataParallel(learner.model) if place.world > 1 else learner.model
     steps = sum(len(plan) // place.world for plan in material.plans)
@@ -225,13 +226,15 @@ def _reference(text: str, head: targets.Target) -> list[str] | None:
     return None if ids is None else [head.tokenizer.tokens[token] for token in ids]
 
 
-def _material(recipe: Recipe, data: DataConfig, folder: Path, place: Place) -> Material:
+def _material(
+    recipe: Recipe, data: DataConfig, folder: Path, place: Place, start: Start | None
+) -> Material:
     """Decode the sound, settle the heads and the feature statistics, and plan every epoch."""
     cache = Path(data.cache).expanduser()
     corpus = pack([u for path in data.train for u in read_manifest(Path(path))], cache)
     dev = pack(read_manifest(Path(data.dev)), cache)
     noise = pack(read_manifest(Path(data.noise)), cache) if data.noise else None
-    heads = _heads(recipe, data, corpus, folder)
+    heads = _heads(recipe, data, corpus, _known_tokenizers(folder, start))
     statistics = _statistics(recipe, corpus, folder)
     _write_settings(recipe, data, heads, folder)
 
@@ -265,9 +268,14 @@ def _warn_of_lost_sound(maker: BatchMaker, seconds: npt.NDArray[np.float64]) -> 
     for head, texts in maker.encoded.items():
         lost = seconds[[ids is None for ids in texts]].sum()
         if lost:
+            why = (
+                "words are not in the dictionary; complete it with `rivulet data dictionary`."
+                if targets.is_phones(head)
+                else "they have letters that no piece has; begin without `--start`."
+            )
             say(
                 f"head {head} has no target for {lost / 3600:.2f} of {seconds.sum() / 3600:.2f} h: "
-                "words are not in the dictionary; complete it with `rivulet data dictionary`."
+                f"{why}"
             )
 
 
@@ -275,20 +283,36 @@ def _learner(recipe: Recipe, material: Material, place: Place, start: Start | No
     tokens = {head.name: len(head.tokenizer) for head in material.heads}
     model = HeadedModel(recipe.model, tokens, recipe.head_layers).to(place.device)
     if start is not None:
-        start.give_to(model, {head.name: head.tokenizer for head in material.heads})
+        tokenizers = {head.name: head.tokenizer for head in material.heads}
+        start.give_to(model, tokenizers)
+        new = tokenizers.keys() - start.heads_for(model, tokenizers).keys()
+        if new and place.rank == 0:
+            say(f"{start.name} has no head like {', '.join(sorted(new))}: begun anew.")
     optimizers = make_optimizers(model, recipe.optimizer, recipe.learning_rate, recipe.weight_decay)
     return Learner(model, copy.deepcopy(model), optimizers)
 
 
-def _heads(recipe: Recipe, data: DataConfig, corpus: Corpus, folder: Path) -> list[targets.Target]:
+def _known_tokenizers(folder: Path, start: Start | None) -> list[Tokenizer]:
+    """Those of this run if it goes on, or of what it begins with."""
+    if (folder / SETTINGS_FILE).is_file():
+        stored = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))["tokens"]
+        return [Tokenizer(tuple(tokens)) for tokens in stored.values()]
+    return [tokenizer for tokenizer, _, _ in start.heads] if start is not None else []
+
+
+def _heads(
+    recipe: Recipe, data: DataConfig, corpus: Corpus, known: list[Tokenizer]
+) -> list[targets.Target]:
+    """The recipe's targets; BPE pieces that are `known` stay, or a head would begin anew."""
     heads = []
     for name in recipe.head_weights:
         if name == "characters":
             heads.append(targets.characters())
         elif name.removeprefix("bpe-").isdigit():
-            texts = (u.text for u in corpus.utterances)
             size = int(name.removeprefix("bpe-"))
-            heads.append(targets.bpe(texts, size, folder / f"{name}.model"))
+            kept = [t for t in known if len(t) == size and targets.is_bpe(t)]
+            texts = (u.text for u in corpus.utterances)
+            heads.append(targets.bpe(kept[0] if kept else targets.learn_bpe(texts, size)))
         elif targets.is_phones(name):
             if data.dictionary is None:
                 raise ConfigError("a phone head needs a pronouncing dictionary; give --dictionary.")

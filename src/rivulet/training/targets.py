@@ -1,13 +1,16 @@
 """What each head of the network is asked to write: characters, BPE pieces or phones."""
 
+import functools
 import io
+import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rivulet.errors import ConfigError, ManifestError
 from rivulet.textfiles import DAMAGED, read_pronunciations
-from rivulet.tokenizer import BLANK, Tokenizer
+from rivulet.tokenizer import BLANK, BOUNDARY, Tokenizer
 
 Encode = Callable[
     [str], list[int] | None
@@ -33,14 +36,19 @@ def is_phones(name: str) -> bool:
     return name.split("-")[0] == "phones"
 
 
+def is_bpe(tokenizer: Tokenizer) -> bool:
+    """Whether its tokens are byte-pair pieces: some begin a word and have letters."""
+    return any(token.startswith(BOUNDARY) and token != BOUNDARY for token in tokenizer.tokens)
+
+
 def characters() -> Target:
     """Return the target that spells words in letters."""
     tokenizer = Tokenizer.characters()
     return Target("characters", tokenizer, tokenizer.encode)
 
 
-def bpe(texts: Iterable[str], size: int, model: Path) -> Target:
-    """Return the target of `size` byte-pair pieces, learned from `texts` unless `model` exists.
+def learn_bpe(texts: Iterable[str], size: int) -> Tokenizer:
+    """Return the blank and the byte-pair pieces that SentencePiece learns from `texts`: `size`.
 
     Raises:
         ConfigError: SentencePiece is not installed, or the texts do not carry `size` pieces.
@@ -51,30 +59,56 @@ def bpe(texts: Iterable[str], size: int, model: Path) -> Target:
         raise ConfigError(
             "BPE units need SentencePiece; install it with `pip install rivulet[train]`."
         ) from error
-    if not model.exists():
-        buffer = io.BytesIO()
-        try:
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(texts),
-                model_writer=buffer,
-                model_type="bpe",
-                vocab_size=size,
-                character_coverage=1.0,
-                unk_id=0,  # its place is taken by CTC's blank; no text of letters ever needs it
-                bos_id=-1,
-                eos_id=-1,
-                minloglevel=2,
-            )
-        except RuntimeError as error:
-            raise ConfigError(
-                f"{size} BPE units cannot be learned from these texts ({error})."
-            ) from error
-        model.write_bytes(buffer.getvalue())
-    pieces = sentencepiece.SentencePieceProcessor(model_proto=model.read_bytes())
+    buffer = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=buffer,
+            model_type="bpe",
+            vocab_size=size,
+            character_coverage=1.0,
+            unk_id=0,  # its place is taken by CTC's blank; no text of letters ever needs it
+            bos_id=-1,
+            eos_id=-1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{size} BPE units cannot be learned from these texts ({error})."
+        ) from error
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=buffer.getvalue())
     tokens = [pieces.id_to_piece(index) for index in range(1, pieces.get_piece_size())]
-    return Target(
-        f"bpe-{size}", Tokenizer((BLANK, *tokens)), lambda text: list(pieces.encode(text))
-    )
+    return Tokenizer((BLANK, *tokens))
+
+
+def bpe(tokenizer: Tokenizer) -> Target:
+    """Return the target of byte-pair pieces that stand in the order in which they were learned.
+
+    A checkpoint keeps the pieces and not SentencePiece's file; their order is all that merging
+    needs (Sennrich et al. 2016), and gives what SentencePiece gives. A text with a letter that no
+    piece has gets no target.
+    """
+    ranks = {token: rank for rank, token in enumerate(tokenizer.tokens)}
+
+    @functools.cache
+    def merge(word: str) -> tuple[int, ...] | None:
+        pieces = list(BOUNDARY + word)
+        while True:
+            pairs = [ranks.get(a + b, math.inf) for a, b in itertools.pairwise(pieces)]
+            best = min(pairs, default=math.inf)
+            if best == math.inf:
+                known = all(piece in ranks for piece in pieces)
+                return tuple(ranks[piece] for piece in pieces) if known else None
+            at = pairs.index(best)
+            pieces[at : at + 2] = [tokenizer.tokens[int(best)]]
+
+    def encode(text: str) -> list[int] | None:
+        words = [merge(word) for word in text.split()]
+        if any(word is None for word in words):
+            return None
+        return [piece for word in words if word for piece in word]
+
+    return Target(f"bpe-{len(tokenizer)}", tokenizer, encode)
 
 
 def phones(dictionary: Path, name: str = "phones") -> Target:
