@@ -61,6 +61,9 @@ rivulet export "$out/seventh" --average "$out/mean6" --head bpe-1000 --phones ph
     --language-model "$out/lm" --output "$out/default"
 rivulet export "$out/seventh" --average "$out/mean6" --head bpe-1000 --phones phones \
     --language-model "$out/lm-small" --bits 6 --name tiny --output "$out/tiny"
+calibrate() { # after a rehearsal nothing is recognized, and that is no failure
+    rivulet calibrate "$@" || [ -n "${STEPS:-}" ]
+}
 rivulet align --manifest "$out/dev-librispeech.tsv" --output "$out/dev-librispeech.ctm"
 # The beam's settings were chosen by hand (docs/experiments.md): those of the installed models.
 python3 - "$out" <<'EOF'
@@ -76,10 +79,10 @@ for name in ("default", "tiny"):
     checkpoint.store_beam(folder, beam)
 EOF
 for model in default tiny; do
-    rivulet calibrate "$out/$model" --manifest "$out/train.tsv" --priors --limit 600
+    calibrate "$out/$model" --manifest "$out/train.tsv" --priors --limit 600
     for decoder in greedy beam; do
-        rivulet calibrate "$out/$model" --manifest "$out/dev-librispeech.tsv" \
+        calibrate "$out/$model" --manifest "$out/dev-librispeech.tsv" \
             --reference "$out/dev-librispeech.ctm" --decoder $decoder
     done
-    rivulet calibrate "$out/$model" --manifest "$out/dev3.tsv" --confidence
+    calibrate "$out/$model" --manifest "$out/dev3.tsv" --confidence
 done
