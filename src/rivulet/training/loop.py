@@ -41,7 +41,13 @@ from rivulet.training.log import TrainingLog, say
 from rivulet.training.manifest import read_manifest
 from rivulet.training.optimizer import make_optimizers, step_all
 from rivulet.training.resume import Learner, Progressed, load_point, on_cpu, save_point
-from rivulet.training.start import BEST_FILE, SETTINGS_FILE, STATISTICS_FILE, Start
+from rivulet.training.start import (
+    BEST_FILE,
+    SETTINGS_FILE,
+    STATISTICS_FILE,
+    Start,
+    tokenizers_of,
+)
 
 SAVE_EVERY_S = 300.0  # seconds between two resume points: what a crash can cost
 DEV_BATCH_S = 400.0
@@ -295,8 +301,8 @@ def _learner(recipe: Recipe, material: Material, place: Place, start: Start | No
 def _known_tokenizers(folder: Path, start: Start | None) -> list[Tokenizer]:
     """Those of this run if it goes on, or of what it begins with."""
     if (folder / SETTINGS_FILE).is_file():
-        stored = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))["tokens"]
-        return [Tokenizer(tuple(tokens)) for tokens in stored.values()]
+        settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+        return list(tokenizers_of(settings).values())
     return [tokenizer for tokenizer, _, _ in start.heads] if start is not None else []
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -99,13 +100,18 @@ def read_run(folder: Path) -> TrainedRun:
         raise ConfigError(f"{folder} holds no finished epoch; train into it first.")
     settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
     recipe = recipe_of(settings["recipe"])
-    tokenizers = {name: Tokenizer(tuple(t)) for name, t in settings["tokens"].items()}
+    tokenizers = tokenizers_of(settings)
     counts = {name: len(tokenizer) for name, tokenizer in tokenizers.items()}
     model = HeadedModel(recipe.model, counts, recipe.head_layers)
     model.load_state_dict(load_file(folder / BEST_FILE))
     stored = load_file(folder / STATISTICS_FILE)
     statistics = FeatureStatistics(stored["mean"], stored["std"])
     return TrainedRun(recipe, model, tokenizers, statistics)
+
+
+def tokenizers_of(settings: Mapping[str, Any]) -> dict[str, Tokenizer]:
+    """Return what each head of a run writes, from what SETTINGS_FILE holds."""
+    return {name: Tokenizer(tuple(tokens)) for name, tokens in settings["tokens"].items()}
 
 
 def _start_of_run(name: str, run: TrainedRun) -> Start:
