@@ -60,6 +60,7 @@ TRAINING_ORDER = [
     "targets",
     "config",
     "batches",
+    "precision",
     "gru",
     "heads",
     "start",

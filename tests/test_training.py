@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from rivulet import checkpoint
 from rivulet.__main__ import main
 from rivulet.errors import ConfigError
-from rivulet.features import FeatureConfig, FeatureStatistics
+from rivulet.features import FeatureConfig, FeatureStatistics, LogMel, band_centers
 from rivulet.model import ModelConfig, RecurrentLayer
 from rivulet.recognizer import Recognizer
 from rivulet.training import loop
@@ -28,6 +28,7 @@ from rivulet.training.augment import (
     equalize,
     mask_frames,
     reverberate,
+    warp_bands,
 )
 from rivulet.training.batches import BatchMaker, plan_epoch
 from rivulet.training.config import DataConfig, Recipe, read_recipe
@@ -35,10 +36,10 @@ from rivulet.training.corpora import sound_folder
 from rivulet.training.corpus import pack
 from rivulet.training.evaluation import evaluate
 from rivulet.training.export import ExportConfig, export
-from rivulet.training.heads import HeadedModel
+from rivulet.training.heads import HeadedModel, consistency_losses
 from rivulet.training.loop import RESUME_FILE, learning_rate, train
 from rivulet.training.manifest import read_manifest, write_manifest
-from rivulet.training.optimizer import make_optimizers, step_all
+from rivulet.training.optimizer import Float32Muon, make_optimizers, step_all
 from rivulet.training.start import BEST_FILE, STATISTICS_FILE, read_run, read_start
 from rivulet.training.targets import (
     bpe,
@@ -245,6 +246,26 @@ def test_muon_takes_the_matrices_below_the_heads_and_adamw_the_rest():
     assert len(make_optimizers(model, "adamw", 1e-3, 0.0)) == 1
 
 
+def test_muon_in_float32_takes_the_steps_of_torchs_own():
+    """Up to bfloat16, in which torch's own makes matrices orthogonal: 3 significant digits."""
+    torch.manual_seed(0)
+    theirs = [torch.nn.Parameter(torch.randn(shape)) for shape in ((96, 32), (32, 80))]
+    ours = [torch.nn.Parameter(weight.detach().clone()) for weight in theirs]
+    settings = {"lr": 1e-2, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"}
+    steps_of = torch.optim.Muon(theirs, **settings), Float32Muon(ours, **settings)
+    before = [weight.detach().clone() for weight in ours]
+    for _ in range(3):
+        for one, other in zip(theirs, ours, strict=True):
+            one.grad = torch.randn_like(one)
+            other.grad = one.grad.clone()
+        for optimizer in steps_of:
+            optimizer.step()
+    for start, one, other in zip(before, theirs, ours, strict=True):
+        moved = (one - start).norm()
+        assert moved > 1e-2
+        assert (one - other).norm() < 0.02 * moved
+
+
 def test_a_step_of_muon_has_equal_singular_values():
     model = HeadedModel(TINY.model, {"characters": 29}, {})
     weight = model.acoustic.layers[0].cell.weight_hh_l0
@@ -374,6 +395,92 @@ def test_an_epoch_is_planned_by_the_lengths_it_will_hear(data):
             assert steps * 0.04 == pytest.approx(seconds, abs=0.3)  # the silence after it varies
 
 
+def test_two_views_of_a_batch_differ_in_masks_and_bands_only(data):
+    """The second half of the rows is the first again: the same sound, masked elsewhere."""
+    corpus = pack(read_manifest(Path(data.train[0])), Path(data.cache))
+    statistics = FeatureStatistics(torch.zeros(80), torch.ones(80))
+    bare = {"frequency_masks": 0, "time_masks_per_s": 0.0}
+
+    def batch(**augment):
+        config = AugmentConfig(**augment)
+        encoded = {"characters": [[1, 2]] * len(corpus)}
+        of = FeatureConfig(), statistics, TINY.model, encoded
+        return BatchMaker(corpus, None, config, *of, seed=1, views=2).make([0, 2, 1], 0)
+
+    plain, masked, warped = batch(**bare), batch(), batch(**bare, warp=(0.9, 1.12))
+    one, two = plain.frames.chunk(2)
+    assert torch.equal(one, two)
+    for other in (masked, warped):
+        assert other.steps.tolist() == plain.steps.tolist() == plain.steps[:3].tolist() * 2
+        assert other.audio_s == plain.audio_s
+        assert other.targets["characters"].rows.tolist() == list(range(6))
+        one, two = other.frames.chunk(2)
+        assert not torch.equal(one, two)
+    same = masked.frames == plain.frames
+    assert 0.5 < same.float().mean() < 1.0
+    assert torch.all(masked.frames[~same] == 0.0)
+
+
+def test_views_that_are_read_alike_lose_nothing_and_padding_does_not_count(data):
+    corpus = pack(read_manifest(Path(data.train[0])), Path(data.cache))
+    statistics = FeatureStatistics(torch.zeros(80), torch.ones(80))
+    of = corpus, None, AugmentConfig(), FeatureConfig(), statistics, TINY.model
+    batch = BatchMaker(*of, {"phones": [[1, 2]] * len(corpus)}, seed=1, views=2).make([0, 1], 0)
+    shape = len(batch.steps), int(max(batch.steps)), 5
+    view = torch.randn((2, *shape[1:]), generator=torch.Generator().manual_seed(0)).log_softmax(-1)
+    alike = torch.cat([view, view])
+    assert float(consistency_losses({"phones": alike}, batch)["phones"]) == pytest.approx(0.0)
+    shorter = int(batch.steps[:2].argmin())
+    noisy = alike.clone()
+    noisy[shorter, int(batch.steps[shorter]) :] = -9.0
+    assert float(consistency_losses({"phones": noisy}, batch)["phones"]) == pytest.approx(0.0)
+    moved = alike.clone().requires_grad_()
+    other = torch.full((5,), 0.2).log()
+    with torch.no_grad():
+        moved[2, 3] = other
+    there = view[0, 3]
+    expected = (there.exp() * (there - other)).sum() + (other.exp() * (other - there)).sum()
+    loss = consistency_losses({"phones": moved}, batch)["phones"]
+    assert float(loss.detach()) == pytest.approx(float(expected) / 8)  # 4 utterances of 2 tokens
+    loss.backward()
+    assert moved.grad[0, 3].abs().sum() > 0.0
+    assert moved.grad[2, 3].abs().sum() > 0.0
+    one_view = dataclasses.replace(batch, steps=batch.steps[:2] + torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="one view"):
+        consistency_losses({"phones": view}, one_view)
+
+
+def test_a_run_can_ask_two_views_to_agree(tmp_path, data):
+    augment = AugmentConfig(warp=(0.9, 1.12))
+    recipe = dataclasses.replace(TINY, consistency=0.2, augment=augment, log_every=1)
+    train(recipe, data, tmp_path / "run")
+    assert read_run(tmp_path / "run").recipe == recipe
+    with (tmp_path / "run" / "steps.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    distorted = [float(row["characters-apart"]) for row in rows if row["epoch"] == "0"]
+    assert all(value > 0.0 for value in distorted)
+
+
+def test_a_longer_vocal_tract_sounds_lower():
+    """A tone moves to its frequency divided by the factor; silence and the ends stay."""
+    centers_hz = band_centers(FeatureConfig())
+    log_mel = LogMel(FeatureConfig())
+    peaks_hz = torch.arange(201)[log_mel.mel.mel_scale.fb.argmax(0)] * 40.0
+    np.testing.assert_allclose(centers_hz, peaks_hz, atol=20.0)  # half a bin of the spectrum
+    time = np.arange(16_000) / 16_000
+    for hertz in (400.0, 1500.0, 3000.0):
+        tone = torch.from_numpy(np.sin(2 * np.pi * hertz * time).astype(np.float32))
+        for factor in (0.9, 1.0, 1.12):
+            warped = warp_bands(log_mel(tone), centers_hz, factor)
+            heard_hz = centers_hz[int(warped.mean(0).argmax())]
+            assert heard_hz == pytest.approx(hertz / factor, rel=0.05)
+    silence = log_mel(torch.zeros(1_600))
+    torch.testing.assert_close(warp_bands(silence, centers_hz, 0.9), silence)
+    frames = torch.randn(9, 80)
+    assert torch.equal(warp_bands(frames, centers_hz, 1.0), frames)
+    torch.testing.assert_close(warp_bands(frames, centers_hz, 1.12)[:, -1], frames[:, -1])
+
+
 def test_noise_is_added_at_the_asked_ratio():
     rng = np.random.default_rng(0)
     speech = rng.standard_normal(16_000).astype(np.float32)
@@ -430,8 +537,9 @@ def test_augmentation_is_the_same_for_the_same_seed():
 def test_the_last_epochs_vary_only_the_level():
     sound = (np.random.default_rng(0).standard_normal(16_000) * 3_000).astype(np.int16)
     plain = AugmentConfig(
-        noise_probability=1.0, reverb_probability=1.0, equalizer_probability=1.0
+        noise_probability=1.0, reverb_probability=1.0, equalizer_probability=1.0, warp=(0.9, 1.12)
     ).gain_only()
+    assert plain.warp == (1.0, 1.0)
     heard = augment_sound(sound, None, plain, np.random.default_rng(5))
     gain = heard / (sound / 32768.0 + 1e-12)
     assert np.ptp(gain[np.abs(sound) > 500]) < 1e-3

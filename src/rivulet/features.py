@@ -24,6 +24,23 @@ class FeatureConfig:
     f_max_hz: float = 7600.0
 
 
+def band_centers(config: FeatureConfig) -> npt.NDArray[np.float64]:
+    """Return where each mel band is most sensitive, in Hz, (n_mels,).
+
+    Slaney's scale (Auditory Toolbox 1998): linear to 1 kHz, above it 27 steps for a factor of 6.4.
+    """
+    step_hz, knee_hz = 200.0 / 3.0, 1000.0
+    knee, log_step = knee_hz / step_hz, np.log(6.4) / 27.0
+
+    def mel(hertz: float) -> float:
+        return hertz / step_hz if hertz < knee_hz else knee + np.log(hertz / knee_hz) / log_step
+
+    mels = np.linspace(mel(config.f_min_hz), mel(config.f_max_hz), config.n_mels + 2)[1:-1]
+    above = knee_hz * np.exp(np.maximum(mels - knee, 0.0) * log_step)
+    centers: npt.NDArray[np.float64] = np.where(mels < knee, mels * step_hz, above)
+    return centers
+
+
 class LogMel(torch.nn.Module):
     """Samples (..., n) → natural-log mel powers (..., T, n_mels), T = 1 + (n - 400) // 160.
 

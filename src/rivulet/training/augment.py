@@ -11,6 +11,7 @@ from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.training.corpus import Corpus
 
 REVERB_RT60_S = (0.1, 0.6)  # small office to living room
+WARP_KNEE_HZ = 4800.0  # formants lie below; above it a warped axis is bent back to its end
 EQUALIZER_KNOTS_HZ = (60.0, 180.0, 540.0, 1100.0, 2200.0, 4000.0, 8000.0)
 
 
@@ -29,6 +30,7 @@ class AugmentConfig:
     time_mask_frames: int = 16
     equalizer_probability: float = 0.0
     equalizer_db: float = 6.0
+    warp: tuple[float, float] = (1.0, 1.0)
 
     def gain_only(self) -> "AugmentConfig":
         """Return what the last epochs use: other levels, but nothing that distorts."""
@@ -38,6 +40,7 @@ class AugmentConfig:
             noise_probability=0.0,
             reverb_probability=0.0,
             equalizer_probability=0.0,
+            warp=(1.0, 1.0),
             frequency_masks=0,
             time_masks_per_s=0.0,
         )
@@ -123,6 +126,23 @@ def _some_noise(length: int, noise: Corpus | None, rng: np.random.Generator) -> 
     clip = np.resize(clip, max(length, len(clip)))
     start = int(rng.integers(len(clip) - length + 1))
     return clip[start : start + length]
+
+
+def warp_bands(
+    frames: torch.Tensor, centers_hz: npt.NDArray[np.float64], factor: float
+) -> torch.Tensor:
+    """Return log-mel `frames` (T, n_mels) of a vocal tract that is `factor` times as long.
+
+    What sounded at f sounds at f / `factor`, up to WARP_KNEE_HZ; from there to the last band the
+    axis is a straight line (Jaitly and Hinton 2013, "VTLP"). Between bands it is interpolated.
+    """
+    top = centers_hz[-1]
+    knee = WARP_KNEE_HZ * min(factor, 1.0) / factor
+    heard_hz = np.interp(centers_hz, [0.0, knee, top], [0.0, knee * factor, top])
+    place = np.interp(heard_hz, centers_hz, np.arange(len(centers_hz)))
+    low = np.minimum(place.astype(np.int64), len(centers_hz) - 2)
+    part = torch.from_numpy((place - low).astype(np.float32))
+    return torch.lerp(frames[:, low], frames[:, low + 1], part)
 
 
 def mask_frames(

@@ -8,9 +8,21 @@ import numpy.typing as npt
 import torch
 
 from rivulet.audio import SAMPLE_RATE, Samples
-from rivulet.features import FRAMES_PER_SECOND, FeatureConfig, FeatureStatistics, LogMel
+from rivulet.features import (
+    FRAMES_PER_SECOND,
+    FeatureConfig,
+    FeatureStatistics,
+    LogMel,
+    band_centers,
+)
 from rivulet.model import STRIDE, ModelConfig
-from rivulet.training.augment import AugmentConfig, augment_sound, draw_speed, mask_frames
+from rivulet.training.augment import (
+    AugmentConfig,
+    augment_sound,
+    draw_speed,
+    mask_frames,
+    warp_bands,
+)
 from rivulet.training.corpus import Corpus
 from rivulet.training.targets import Target
 
@@ -40,7 +52,8 @@ class Batch:
     """What one optimizer step sees.
 
     frames: (B, T, n_mels) normalized, T a multiple of STRIDE; steps: (B,) output frames of each;
-    audio_s: seconds of sound in all.
+    audio_s: seconds of sound in all, however many views there are of it. Of two views the first
+    is the first half of the rows, the second the other half in the same order.
     """
 
     frames: torch.Tensor
@@ -56,7 +69,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class BatchMaker:
-    """Builds any batch of any epoch from indices; picklable, so that a worker process can."""
+    """Builds any batch of any epoch from indices; picklable, so that a worker process can.
+
+    views: how often each utterance is in its batch, each time with other masks and bands.
+    """
 
     corpus: Corpus
     noise: Corpus | None
@@ -66,6 +82,7 @@ class BatchMaker:
     model: ModelConfig
     encoded: dict[str, list[list[int] | None]]
     seed: int
+    views: int = 1
 
     def make(self, indices: list[int], epoch: int) -> Batch:
         """Return the batch of `indices`; randomness depends on seed, epoch and utterance only."""
@@ -74,15 +91,13 @@ class BatchMaker:
         tails = [int(rng.integers(*TAIL_STEPS)) for rng in rngs]
         counts = [_steps(len(s)) for s in sounds]
         steps = [n + t + self.model.lookahead for n, t in zip(counts, tails, strict=True)]
-        frames = _log_mel(sounds, max(steps) * STRIDE, self.features)
-        frames = self.statistics.normalize(frames)
-        if self.augment:
-            for row, (count, rng) in enumerate(zip(counts, rngs, strict=True)):
-                mask_frames(frames[row], count * STRIDE, self.augment, rng)
-        targets = {name: _head_target(ids, indices) for name, ids in self.encoded.items()}
+        log_mel = _log_mel(sounds, max(steps) * STRIDE, self.features)
+        frames = torch.cat([self._view(log_mel, counts, rngs) for _ in range(self.views)])
+        rows = indices * self.views
+        targets = {name: _head_target(ids, rows) for name, ids in self.encoded.items()}
         audio_s = sum(map(len, sounds)) / SAMPLE_RATE
-        texts = [self.corpus.utterances[i].text for i in indices]
-        return Batch(frames, torch.tensor(steps), targets, texts, audio_s)
+        texts = [self.corpus.utterances[i].text for i in rows]
+        return Batch(frames, torch.tensor(steps * self.views), targets, texts, audio_s)
 
     def heard_seconds(self, epoch: int) -> npt.NDArray[np.float64]:
         """Return each utterance's length in `epoch`, (N,): at its speed, with what follows it."""
@@ -92,6 +107,22 @@ class BatchMaker:
             seconds = seconds / [draw_speed(self.augment, self._rng(i, epoch)) for i in indices]
         after = sum(TAIL_STEPS) / 2 + self.model.lookahead
         return seconds + after * STRIDE / FRAMES_PER_SECOND
+
+    def _view(
+        self, log_mel: torch.Tensor, counts: list[int], rngs: list[np.random.Generator]
+    ) -> torch.Tensor:
+        """(B, T, n_mels) → what the network reads; each call draws other bands and masks."""
+        if self.augment is None:
+            return self.statistics.normalize(log_mel)
+        if self.augment.warp != (1.0, 1.0):
+            centers_hz = band_centers(self.features)
+            factors = [rng.uniform(*self.augment.warp) for rng in rngs]
+            warped = [warp_bands(f, centers_hz, w) for f, w in zip(log_mel, factors, strict=True)]
+            log_mel = torch.stack(warped)
+        frames = self.statistics.normalize(log_mel)
+        for row, (count, rng) in enumerate(zip(counts, rngs, strict=True)):
+            mask_frames(frames[row], count * STRIDE, self.augment, rng)
+        return frames
 
     def _rng(self, index: int, epoch: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, epoch, index))

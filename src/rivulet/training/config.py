@@ -34,6 +34,8 @@ class Recipe:
     optimizer: `adamw`, or `muon` for the matrices below the heads and AdamW for the rest.
     head_weights: the heads and the weight of each CTC loss; the first is the model's own output.
     head_layers: the layer, counted from 1, that a head reads; others read the top.
+    consistency: weight of the loss that two views of each utterance, with other masks and bands,
+        be read alike (CR-CTC); 0 for one view. A batch of two views takes twice the time.
     frozen_steps: the first steps, in which only the heads learn: a new head on a trained trunk
         would otherwise send it random gradients.
     shortest_first_epochs: the first epochs, in which batches come in order of length.
@@ -56,6 +58,7 @@ class Recipe:
         default_factory=lambda: {"characters": 0.3, "bpe-256": 0.7, "phones": 0.5, "bpe-1000": 1.0}
     )
     head_layers: dict[str, int] = field(default_factory=lambda: {"phones": 2})
+    consistency: float = 0.0
     frozen_steps: int = 0
     shortest_first_epochs: int = 1
     plain_epochs: int = 0

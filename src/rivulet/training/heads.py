@@ -89,6 +89,29 @@ def ctc_losses(log_probs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tenso
     }
 
 
+def consistency_losses(log_probs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    """Return how far the two views of a batch lie apart for each head, in nats per token.
+
+    Each view learns what the other one says, frame by frame: the mean of both Kullback-Leibler
+    divergences, its goal held fixed (CR-CTC, Yao et al. 2024, arXiv 2410.05101, equation 4).
+    """
+    one, two = batch.steps.chunk(2)
+    if not torch.equal(one, two):
+        raise ValueError("a batch of one view has nothing to be consistent with.")
+    losses = {}
+    for name, values in log_probs.items():
+        steps = torch.arange(values.shape[1], device=values.device)
+        real = steps < one.to(values.device).unsqueeze(1)  # (B / 2, T): the rest is padding
+        first, second = (view[real] for view in values.chunk(2))
+        apart = _divergence(second.detach(), first) + _divergence(first.detach(), second)
+        losses[name] = apart / max(1, int(batch.targets[name].lengths.sum()))
+    return losses
+
+
+def _divergence(goal: Tensor, log_probs: Tensor) -> Tensor:
+    return functional.kl_div(log_probs, goal, reduction="sum", log_target=True)
+
+
 def _ctc(log_probs: Tensor, steps: Tensor, target: HeadTarget) -> Tensor:
     if not len(target.rows):
         return (

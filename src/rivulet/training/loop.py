@@ -36,10 +36,16 @@ from rivulet.training.batches import (
 )
 from rivulet.training.config import DataConfig, Recipe
 from rivulet.training.corpus import Corpus, pack
-from rivulet.training.heads import HeadedModel, average_weights, ctc_losses
+from rivulet.training.heads import (
+    HeadedModel,
+    average_weights,
+    consistency_losses,
+    ctc_losses,
+)
 from rivulet.training.log import TrainingLog, say
 from rivulet.training.manifest import read_manifest
 from rivulet.training.optimizer import make_optimizers, step_all
+from rivulet.training.precision import bfloat16_is_quick
 from rivulet.training.resume import Learner, Progressed, load_point, on_cpu, save_point
 from rivulet.training.start import (
     BEST_FILE,
@@ -160,7 +166,11 @@ def _step(
     with _autocast(device):
         log_probs = runner(batch.frames.to(device))
     losses = ctc_losses(log_probs, batch)
-    loss = torch.stack([recipe.head_weights[name] * value for name, value in losses.items()]).sum()
+    loss = _weighted(recipe, losses)
+    if recipe.consistency:
+        apart = consistency_losses(log_probs, batch)
+        loss = loss + recipe.consistency * _weighted(recipe, apart)
+        losses |= {f"{name}-apart": value for name, value in apart.items()}
     learner.model.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     if step < recipe.frozen_steps:
@@ -172,6 +182,10 @@ def _step(
     ):  # one broken batch must not destroy the run; the norm in the log shows it
         step_all(learner.optimizers, rate)
     return losses, float(norm)
+
+
+def _weighted(recipe: Recipe, losses: dict[str, torch.Tensor]) -> torch.Tensor:
+    return torch.stack([recipe.head_weights[name] * loss for name, loss in losses.items()]).sum()
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
@@ -244,13 +258,20 @@ def _material(
     statistics = _statistics(recipe, corpus, folder)
     _write_settings(recipe, data, heads, folder)
 
-    def maker(of: Corpus, augment: AugmentConfig | None) -> BatchMaker:
-        encoded = encode_all(of, heads)
+    def maker(of: Corpus, augment: AugmentConfig | None, views: int = 1) -> BatchMaker:
         return BatchMaker(
-            of, noise, augment, recipe.features, statistics, recipe.model, encoded, recipe.seed
+            of,
+            noise,
+            augment,
+            recipe.features,
+            statistics,
+            recipe.model,
+            encode_all(of, heads),
+            recipe.seed,
+            views,
         )
 
-    distorted = maker(corpus, recipe.augment)
+    distorted = maker(corpus, recipe.augment, views=2 if recipe.consistency else 1)
     plain = replace(distorted, augment=recipe.augment.gain_only())
     _warn_of_lost_sound(distorted, corpus.seconds())
     first_plain = recipe.epochs - recipe.plain_epochs
@@ -403,4 +424,4 @@ def _give_back_memory() -> None:
 
 
 def _autocast(device: torch.device) -> Any:
-    return torch.autocast(device.type, torch.bfloat16)
+    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_is_quick(device))

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from rivulet.training.heads import HeadedModel
+from rivulet.training.precision import bfloat16_is_quick
 
 BETAS = (0.9, 0.98)
 Optimizers = tuple[torch.optim.Optimizer, ...]
@@ -27,8 +28,41 @@ def make_optimizers(model: HeadedModel, kind: str, rate: float, weight_decay: fl
     adamw = torch.optim.AdamW(rest, rate, betas=BETAS, weight_decay=weight_decay, fused=True)
     if not matrices:
         return (adamw,)
-    muon = torch.optim.Muon(matrices, rate, weight_decay, adjust_lr_fn="match_rms_adamw")
+    kind_of_muon = torch.optim.Muon if bfloat16_is_quick(matrices[0].device) else Float32Muon
+    muon = kind_of_muon(matrices, rate, weight_decay, adjust_lr_fn="match_rms_adamw")
     return (adamw, muon)
+
+
+class Float32Muon(torch.optim.Muon):
+    """torch's Muon, which makes matrices orthogonal in bfloat16, in float32."""
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move the weights, as torch does with `adjust_lr_fn="match_rms_adamw"`."""
+        for group in self.param_groups:
+            rate, decay, kept = group["lr"], group["weight_decay"], group["momentum"]
+            for weight in (w for w in group["params"] if w.grad is not None):
+                state = self.state[weight]
+                mean = state.setdefault("momentum_buffer", torch.zeros_like(weight))
+                mean.lerp_(weight.grad, 1.0 - kept)
+                update = _orthogonal(
+                    weight.grad.lerp(mean, kept), group["ns_coefficients"], group["ns_steps"]
+                )
+                weight.mul_(1.0 - rate * decay)
+                weight.add_(update, alpha=-rate * 0.2 * max(weight.shape) ** 0.5)
+
+
+def _orthogonal(
+    matrix: torch.Tensor, coefficients: tuple[float, float, float], steps: int
+) -> torch.Tensor:
+    """Bring all singular values of (m, n) near 1 by Newton and Schulz's iteration (Jordan 2024)."""
+    a, b, c = coefficients
+    wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    wide = wide / wide.norm().clamp(min=1e-7)
+    for _ in range(steps):
+        gram = wide @ wide.T
+        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+    return wide.T if matrix.shape[0] > matrix.shape[1] else wide
 
 
 def step_all(optimizers: Sequence[torch.optim.Optimizer], rate: float) -> None:
