@@ -11,6 +11,7 @@ ORDER = [
     "events",
     "audio",
     "ctm",
+    "devices",
     "microphone",
     "doctor",
     "features",

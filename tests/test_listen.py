@@ -31,7 +31,7 @@ from microphone_helpers import (
 )
 
 import rivulet
-from rivulet import listening, microphone
+from rivulet import devices, listening, microphone
 from rivulet.__main__ import main
 from rivulet.audio import read
 from rivulet.doctor import Finding
@@ -389,8 +389,8 @@ def test_a_file_that_may_not_grow_is_one_sentence_every_word_and_exit_1(
 def test_the_doctor_says_what_is_wrong_and_exits_with_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(microphone, "portaudio_version", lambda: "PortAudio")
-    monkeypatch.setattr(microphone, "devices", list)
+    monkeypatch.setattr(devices, "portaudio_version", lambda: "PortAudio")
+    monkeypatch.setattr(devices, "devices", list)
     for sound, code in ((babble(16_000, 1), 0), (np.zeros((16_000, 1), np.int16), 1)):
         source = SimulatedMicrophone(MONO, looped(sound), 20.0)
         monkeypatch.setattr(microphone, "microphone", lambda *_, source=source: source)
@@ -403,7 +403,7 @@ def test_the_doctor_says_what_is_wrong_and_exits_with_1(
 def test_without_a_device_the_list_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(microphone, "devices", list)
+    monkeypatch.setattr(devices, "devices", list)
     assert main(["listen", "-l"]) == 1
     assert "no input device" in capsys.readouterr().err
 

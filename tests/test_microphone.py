@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from microphone_helpers import CLIPS, NullSink, sound_server
 
 from rivulet import microphone
+from rivulet.devices import Device, accepted_rates, devices, find_device
 from rivulet.errors import ConfigError, DeviceError
-from rivulet.microphone import BlockQueue, Device, Microphone, find_device
+from rivulet.microphone import BlockQueue, Microphone
 
 
 def block_of(first: int, count: int) -> np.ndarray:
@@ -125,7 +126,7 @@ def test_a_missing_portaudio_library_is_said_with_the_remedy(
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
     with pytest.raises(DeviceError, match=r"PortAudio library is missing .*apt install"):
-        microphone.devices()
+        devices()
 
 
 def test_importing_rivulet_does_not_load_portaudio():
@@ -176,7 +177,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     module = types.SimpleNamespace(
         InputStream=FakeStream, PortAudioError=FakePortAudioError, check_input_settings=check
     )
-    monkeypatch.setattr(microphone, "_sounddevice", lambda: module)
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
     return module
 
 
@@ -286,12 +287,12 @@ def clip(tmp_path: Path) -> tuple[Path, np.ndarray]:
 
 
 def test_the_list_marks_a_default_and_says_hosts_and_rates(server: str):
-    known = microphone.devices()
+    known = devices()
     pulse = find_device(known, "pulse")
     assert pulse.host == "ALSA"
     assert pulse.sample_rate in (44_100, 48_000)
     assert sum(device.default for device in known) == 1
-    assert {44_100, 48_000} <= set(microphone.accepted_rates(pulse))
+    assert {44_100, 48_000} <= set(accepted_rates(pulse))
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(44_100, 1), (48_000, 2)])

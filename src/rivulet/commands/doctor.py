@@ -43,14 +43,14 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         DeviceError: there is no library, no device, a refused rate, or the device vanished.
     """
-    from rivulet import microphone
+    from rivulet import devices, microphone
     from rivulet.doctor import CHECKS, QUIET_S
 
     low, high = SECONDS_RANGE
     if not low <= args.seconds <= high:
         raise ConfigError(f"{args.seconds} s is outside {low} to {high} s; use --seconds 12.")
-    print(f"ok    library: {microphone.portaudio_version()}")
-    print(f"ok    devices: {len(microphone.devices())} for input")
+    print(f"ok    library: {devices.portaudio_version()}")
+    print(f"ok    devices: {len(devices.devices())} for input")
     source = microphone.microphone(args.device, args.rate, args.channels)
     signal = source.format
     print(f"ok    opened: {signal.device}, {signal.sample_rate} Hz, {signal.channels} channels")

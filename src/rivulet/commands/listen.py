@@ -95,12 +95,12 @@ def _listen(args: argparse.Namespace) -> int:
 
 def list_devices() -> int:
     """Print every input device with its host, rates and channels."""
-    from rivulet import microphone
+    from rivulet import devices
 
-    known = microphone.devices()
-    microphone.find_device(known)  # says what to do where there is none
+    known = devices.devices()
+    devices.find_device(known)  # says what to do where there is none
     for device in known:
-        rates = " ".join(map(str, microphone.accepted_rates(device)))
+        rates = " ".join(map(str, devices.accepted_rates(device)))
         print(
             f"{'*' if device.default else ' '} {device.index:2}  {device.name}  [{device.host}]  "
             f"{device.channels} ch  {device.sample_rate} Hz (also {rates})"
