@@ -9,8 +9,10 @@ import pytest
 from conftest import ROOT, SAMPLES
 from test_audio import write_sound
 
+from rivulet import checkpoint
 from rivulet.__main__ import main
 from rivulet.audio import read
+from rivulet.beam import BeamConfig
 
 CLIPS = [str(SAMPLES / f"{name}.flac") for name in ("slt", "rms")]
 
@@ -228,7 +230,9 @@ def test_train_and_export_run_from_the_command_line(manifest, tmp_path, capsys):
     arguments = ["--recipe", str(recipe), "--train", str(manifest), "--dev", str(manifest)]
     arguments += ["--cache", str(tmp_path / "cache"), "--threads", "1", "--epochs", "1"]
     assert main(["train", *arguments, "--output", run]) == 0
-    assert main(["export", run, "--output", made]) == 0
+    assert main(["export", run, "--beam", "default", "--output", made]) == 0
+    settings = checkpoint.load(made).beam.config
+    assert settings == checkpoint.load("default").beam.config != BeamConfig()
     assert main(["transcribe", CLIPS[0], "--model", made]) == 0
     assert "29 tokens" in capsys.readouterr().out
 

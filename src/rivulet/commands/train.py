@@ -65,6 +65,11 @@ def add_parser(commands: Any) -> None:
         metavar="MODEL|DIR",
         help="average its weights with those of these runs or checkpoints",
     )
+    export.add_argument(
+        "--beam",
+        metavar="MODEL|DIR",
+        help="set the beam as that of this checkpoint is set: its width and weights",
+    )
     export.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     export.set_defaults(run=run_export)
 
@@ -131,10 +136,18 @@ def _share(processes: int) -> int:
 
 def run_export(args: argparse.Namespace) -> int:
     """Write the checkpoint and say what it is."""
+    from rivulet import checkpoint
+    from rivulet.beam import BeamConfig
     from rivulet.training.export import ExportConfig, export
 
     config = ExportConfig(
-        args.name, args.head, args.phones, args.language_model, args.bits, tuple(args.average)
+        args.name,
+        args.head,
+        args.phones,
+        args.language_model,
+        args.bits,
+        tuple(args.average),
+        checkpoint.load(args.beam).beam.config if args.beam else BeamConfig(),
     )
     made = export(args.training, args.output, config)
     count = made.model.parameters_count

@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from rivulet import checkpoint
-from rivulet.checkpoint import Checkpoint
+from rivulet.beam import BeamConfig
+from rivulet.checkpoint import BeamSettings, Checkpoint
 from rivulet.errors import ConfigError
 from rivulet.lm import LanguageModel
 from rivulet.training.start import Start, TrainedRun, read_run, read_start
@@ -22,6 +23,7 @@ class ExportConfig:
     phones: the head that writes phones for the beam, and the folder of its language model.
     bits: of a weight, 6, 8, 16 or 32.
     average: runs and checkpoints whose weights are averaged with the run's, each counting as much.
+    beam: how wide its beam is and what counts how much.
     """
 
     name: str
@@ -30,6 +32,7 @@ class ExportConfig:
     language_model: Path | None = None
     bits: int = 16
     average: tuple[str, ...] = ()
+    beam: BeamConfig = field(default_factory=BeamConfig)
 
 
 def export(run: Path, folder: Path, config: ExportConfig) -> Checkpoint:
@@ -57,6 +60,7 @@ def export(run: Path, folder: Path, config: ExportConfig) -> Checkpoint:
         phones=trained.tokenizers[config.phones] if config.phones else None,
         features=trained.recipe.features,
         statistics=trained.statistics,
+        beam=BeamSettings(config=config.beam),
         name=config.name,
     )
     checkpoint.save(made, folder, config.bits, language_model)
