@@ -24,6 +24,7 @@ from rivulet.training.config import Recipe, read_recipe
 from rivulet.training.corpus import Corpus, pack
 from rivulet.training.heads import HeadedModel, ctc_losses
 from rivulet.training.manifest import read_manifest
+from rivulet.training.precision import bfloat16_is_quick
 from rivulet.training.start import read_run
 
 RECIPE = ROOT / "data" / "recipes" / "cells.json"
@@ -193,9 +194,10 @@ def train_step(config: ModelConfig, batch: Batch, stock: bool) -> Callable[[], N
         for layer in model.acoustic.layers:
             layer.cell = nn.GRU(config.hidden, config.hidden, batch_first=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    quick = bfloat16_is_quick(torch.device("cpu"))
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=quick):
             log_probs = model(batch.frames)
         loss = ctc_losses(log_probs, batch)[sweep.HEAD]
         optimizer.zero_grad(set_to_none=True)

@@ -73,6 +73,9 @@ def main() -> None:
     parser.add_argument("--noise", type=Path, required=True)
     parser.add_argument("--backwards", type=Path)
     parser.add_argument("--every", type=int, default=6, help="every Nth utterance (%(default)s)")
+    parser.add_argument(
+        "--backwards-every", type=int, metavar="N", help="every Nth played backwards (as --every)"
+    )
     parser.add_argument("--model", default="default")
     parser.add_argument("--decoder", choices=("beam", "greedy"))
     args = parser.parse_args()
@@ -90,7 +93,8 @@ def main() -> None:
         print(f"{name:18} {100 * found[name]:6.1f} % WER", flush=True)
     summary = {"bench": "robustness", "clips": len(clips), "every": args.every, "wer": found}
     if args.backwards is not None:
-        spoken = [load(u) for u in read_manifest(args.backwards)[:: args.every]]
+        step = args.backwards_every or args.every
+        spoken = [load(u) for u in read_manifest(args.backwards)[::step]]
         words = sum(len(transcribe(recognizer, s[::-1], SAMPLE_RATE)) for s in spoken)
         hours = sum(map(len, spoken)) / SAMPLE_RATE / 3600
         summary["backwards_words_per_hour"] = round(words / hours, 1)
