@@ -13,13 +13,12 @@ from rivulet.errors import AlignmentError
 from rivulet.events import Final, Partial, Word
 from rivulet.latency import (
     ClipLatency,
-    Distribution,
     Observation,
     Parts,
     match_words,
     measure_clip,
-    summarize,
 )
+from rivulet.latency_report import Distribution, summarize
 
 MS = 1000  # microseconds
 SAID = (SpokenWord("THE", 0.1, 0.2), SpokenWord("OLD", 0.2, 0.5), SpokenWord("MAN", 0.5, 0.9))

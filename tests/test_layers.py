@@ -38,6 +38,7 @@ ORDER = [
     "console",
     "metrics",
     "latency",
+    "latency_report",
     "calibration",
     "synthesis",
     "alignment",

@@ -24,7 +24,8 @@ from rivulet.errors import AlignmentError, ConfigError
 from rivulet.training.manifest import Utterance
 
 if TYPE_CHECKING:
-    from rivulet.latency import ClipLatency, LatencyReport
+    from rivulet.latency import ClipLatency
+    from rivulet.latency_report import LatencyReport
     from rivulet.replay import Clip, EngineRuns, ReplayConfig
 
 CHUNKS = "20,40,80,160,320"
@@ -41,7 +42,7 @@ class Column:
 
     def __init__(self, runs: "EngineRuns", index: int) -> None:
         """Take the run at `index`."""
-        from rivulet.latency import summarize
+        from rivulet.latency_report import summarize
 
         self.engine = runs
         self.run = runs.runs[index]
