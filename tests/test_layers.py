@@ -34,6 +34,7 @@ ORDER = [
     "writers",
     "live",
     "session",
+    "session_replay",
     "listening",
     "console",
     "metrics",

@@ -41,7 +41,8 @@ from rivulet.listening import Background, Listening, Tally
 from rivulet.live import LiveEvent, TimeLine
 from rivulet.microphone import Block, Gap, SignalFormat
 from rivulet.recognizer import Recognizer
-from rivulet.session import ReplayReport, Session, export_wav, replay
+from rivulet.session import Session, export_wav
+from rivulet.session_replay import ReplayReport, replay
 
 MONO = SignalFormat("simulated", 16_000, 1)
 

@@ -24,13 +24,12 @@ from rivulet.recognizer import Recognizer
 from rivulet.session import (
     FRAME,
     MAGIC,
-    ReplayReport,
     Session,
     SessionHeader,
     SessionWriter,
     export_wav,
-    replay,
 )
+from rivulet.session_replay import ReplayReport, replay
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from rivulet.writers import FORMATS
 
 if TYPE_CHECKING:
     from rivulet.recognizer import Recognizer
-    from rivulet.session import ReplayReport, Session
+    from rivulet.session import Session
+    from rivulet.session_replay import ReplayReport
 
 
 def add_parser(commands: Any) -> None:
@@ -51,7 +52,7 @@ def _replay(args: argparse.Namespace, session: "Session") -> int:
     import torch
 
     from rivulet.console import Transcript
-    from rivulet.session import ReplayReport, replay
+    from rivulet.session_replay import ReplayReport, replay
 
     torch.set_num_threads(session.header.threads)
     recognizer = _recognizer(args.model, session)
@@ -98,16 +99,16 @@ def _ending(report: "ReplayReport") -> str:
 
 
 def _difference(report: "ReplayReport", session: "Session") -> str:
-    from rivulet.session import this_machine
+    from rivulet.session import arithmetic
 
     assert report.difference is not None
     difference = report.difference
-    elsewhere = session.header.made_on != this_machine()
+    elsewhere = session.header.made_on != arithmetic()
     return (
         f"the replay differs at {difference.at_s:.2f} s: recorded "
         f"{json.dumps(difference.recorded)}, replayed {json.dumps(difference.replayed)}; "
         + (
-            f"the session was made on {session.header.made_on} and this is {this_machine()}, "
+            f"the session was made on {session.header.made_on} and this is {arithmetic()}, "
             "whose sums may differ in the last bit."
             if elsewhere
             else "rivulet has changed since, or this is a bug: please report it with the session."
