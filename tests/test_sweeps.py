@@ -1,4 +1,4 @@
-"""The parts of `benchmarks/cells.py` and `benchmarks/growth.py` that could be wrong unseen."""
+"""The parts of `benchmarks/cells.py`, `growth.py` and `shape.py` that could be wrong unseen."""
 
 import dataclasses
 import math
@@ -16,6 +16,7 @@ from rivulet.training.config import Recipe, read_recipe
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import cells
 import growth
+import shape
 import sweep
 
 SMALL = ModelConfig(tokens=41, channels=4, hidden=48, layers=2, dropout=0.0)
@@ -75,6 +76,26 @@ def test_gradient_norms_are_described_from_the_log(tmp_path):
     assert (found["norm_median"], found["norm_max"]) == (2.0, 9.0)
     assert (found["norm_clipped"], found["norm_not_finite"]) == pytest.approx((0.4, 0.2))
     assert cells.norms(tmp_path, None)["norm_clipped"] == 0
+
+
+def test_one_number_of_the_network_is_changed_at_a_time(tmp_path):
+    reference = read_recipe(shape.RECIPE).model
+    planned = shape.trials(read_recipe(shape.RECIPE), 2, tmp_path)
+    assert len({trial.name for trial in planned}) == len(planned) == 2 * 9
+    for config in shape.shapes(reference):
+        changed = {
+            f.name
+            for f in dataclasses.fields(config)
+            if getattr(config, f.name) != getattr(reference, f.name)
+        }
+        assert changed - {"lookahead_ms"} in ({"lookahead"}, {"hidden"}, {"layers"}, set())
+
+
+def test_how_much_later_a_phone_is_said_counts_the_same_phones_only():
+    reference = {"heard": [{"phones": ["DH", "AH", "K", "AE", "T"], "steps": [4, 6, 8, 10, 12]}]}
+    later = {"heard": [{"phones": ["AH", "K", "IY", "AE", "T"], "steps": [8, 10, 30, 12, 14]}]}
+    assert shape.later_ms(later, reference) == pytest.approx(80.0)
+    assert shape.later_ms(reference, reference) == 0.0
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.12])

@@ -1,0 +1,227 @@
+"""What lookahead, width and depth buy: `python benchmarks/shape.py -o DIR`.
+
+Trains one recipe with one number of the network changed at a time. Runs that are finished are not
+run again. Writes results/shape.csv, results/shape.md and docs/images/shape.png.
+"""
+
+import argparse
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cells
+import sweep
+import torch
+from sweep import ROOT, Row, Trial, Workshop, spread
+
+from rivulet.decoder import GreedyDecoder
+from rivulet.latency import match_words
+from rivulet.model import STRIDE, ModelConfig
+from rivulet.training.batches import BatchMaker
+from rivulet.training.config import Recipe, read_recipe
+from rivulet.training.corpus import pack
+from rivulet.training.manifest import read_manifest
+from rivulet.training.start import read_run
+
+RECIPE = ROOT / "data" / "recipes" / "shape.json"
+STEP_MS = STRIDE * 10  # of an output step
+BLOCK_MS = 160  # of the default block, for the algorithmic latency
+BEYOND_MS = 15  # a window is 25 ms, its hop 10
+VARIED: dict[str, tuple[int, ...]] = {
+    "lookahead": (0, 2, 4, 8),
+    "hidden": (80, 160, 320),
+    "layers": (1, 2, 3, 4),
+}
+LATE_CLIPS = 150  # dev utterances whose phones' times are kept
+
+
+def shapes(reference: ModelConfig) -> list[ModelConfig]:
+    """Return the reference, then every network with one number changed, none twice."""
+    found = [reference]
+    for name, values in VARIED.items():
+        for value in values:
+            also = {"lookahead_ms": value * STEP_MS} if name == "lookahead" else {}
+            config = replace(reference, **{name: value, **also})
+            if config not in found:
+                found.append(config)
+    return found
+
+
+def name_of(config: ModelConfig) -> str:
+    """Return the name of its runs' folders."""
+    return f"lookahead{config.lookahead}-{config.layers}x{config.hidden}"
+
+
+def trials(recipe: Recipe, seeds: int, train: Path) -> list[Trial]:
+    """Return every network with every seed."""
+    return [
+        Trial(f"{name_of(config)}-seed{seed}", replace(recipe, model=config, seed=seed), train)
+        for seed in range(1, seeds + 1)
+        for config in shapes(recipe.model)
+    ]
+
+
+@torch.inference_mode()
+def measure(folder: Path, made: Workshop) -> Row:
+    """Return what a finished run hears in the first dev utterances: phones and their steps.
+
+    A step is when the network has said the phone: its lookahead is counted.
+    """
+    run = read_run(folder)
+    model = run.model.with_output(sweep.HEAD).eval()
+    corpus = pack(read_manifest(made.dev), made.cache)
+    maker = BatchMaker(corpus, None, None, run.recipe.features, run.statistics, model.config, {}, 0)
+    heard = []
+    for index in range(min(LATE_CLIPS, len(corpus))):
+        frames = maker.make([index], 0).frames
+        decoder = GreedyDecoder(run.tokenizers[sweep.HEAD])
+        decoder.push(model(frames, model.initial_state())[0][0])
+        said = decoder.hypothesis()
+        names = [decoder.tokenizer.tokens[token] for token in said.tokens]
+        heard.append({"phones": names, "steps": list(said.frames)})
+    return {"heard": heard}
+
+
+def later_ms(run: Row, reference: Row) -> float:
+    """Return by how much a run says the same phones later than `reference`, in ms.
+
+    The mean of the middle half: a step is 40 ms, too coarse for a median. Not a number where they
+    have no phone in common.
+    """
+    steps = []
+    for own, other in zip(run["heard"], reference["heard"], strict=True):
+        for i, j in match_words(other["phones"], own["phones"]).equal:
+            steps.append(own["steps"][j] - other["steps"][i])
+    quarter = len(steps) // 4
+    if not steps:
+        return math.nan
+    return STEP_MS * statistics.fmean(sorted(steps)[quarter : len(steps) - quarter])
+
+
+def flat(found: Row, reference: Row, stream_ms: float) -> Row:
+    """Return one run as a line of the CSV; `reference` is the unchanged network of its seed."""
+    config = ModelConfig(**found["recipe"]["model"])
+    return {
+        "lookahead_ms": config.lookahead_ms,
+        "layers": config.layers,
+        "hidden": config.hidden,
+        "seed": found["recipe"]["seed"],
+        "parameters": cells.parameters(config),
+        "stream_ms": stream_ms,
+        "algorithmic_ms": BLOCK_MS + config.lookahead_ms + BEYOND_MS,
+        "later_ms": later_ms(found, reference),
+        **{k: v for k, v in found.items() if k not in ("recipe", "heard")},
+    }
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the table of the report, a line for each network."""
+    header = ["lookahead, ms", "layers x width", "parameters", "streaming step, ms"]
+    header += ["algorithmic latency, ms", "the same phones later by, ms", "phone errors, %"]
+    lines = []
+    for key in dict.fromkeys(_key(r) for r in rows):
+        own = [r for r in rows if _key(r) == key]
+        first = own[0]
+        lines.append(
+            [
+                str(first["lookahead_ms"]),
+                f"{first['layers']} x {first['hidden']}",
+                f"{first['parameters']:,}",
+                f"{first['stream_ms']:.2f}",
+                str(first["algorithmic_ms"]),
+                spread([r["later_ms"] for r in own], 0),
+                spread([r["per"] for r in own], 1, 100),
+            ]
+        )
+    return sweep.markdown(header, lines)
+
+
+def _key(row: Row) -> tuple[int, int, int]:
+    return row["lookahead_ms"], row["layers"], row["hidden"]
+
+
+def draw(rows: Sequence[Row], reference: ModelConfig) -> Any:
+    """Phone errors against the lookahead, and against the streaming step for width and depth."""
+    from rivulet.plots import COLORS
+
+    figure, (ahead, large) = sweep.panels(2)
+    usual = (reference.lookahead_ms, reference.layers, reference.hidden)
+    varied = {
+        "lookahead": [r for r in rows if _key(r)[1:] == usual[1:]],
+        "width": [r for r in rows if _key(r)[:2] == usual[:2]],
+        "depth": [r for r in rows if (_key(r)[0], _key(r)[2]) == (usual[0], usual[2])],
+    }
+    for (name, own), color in zip(varied.items(), COLORS, strict=False):
+        panel, at = (ahead, "lookahead_ms") if name == "lookahead" else (large, "stream_ms")
+        means = {
+            x: statistics.fmean(100 * r["per"] for r in own if r[at] == x)
+            for x in sorted({r[at] for r in own})
+        }
+        panel.plot(list(means), list(means.values()), color=color, label=name)
+        panel.plot([r[at] for r in own], [100 * r["per"] for r in own], "o", color=color)
+    ahead.set(xlabel="lookahead, ms", ylabel="phone errors, %")
+    large.set(xlabel="streaming step of 40 ms, ms", ylabel="phone errors, %")
+    large.legend(frameon=False)
+    return figure
+
+
+def report(found: Sequence[Row], recipe: Recipe, args: argparse.Namespace) -> None:
+    """Time every network, write CSV, table and picture; print the table and one JSON object."""
+    configs = shapes(recipe.model)
+    torch.set_num_threads(1)
+    timed = cells.in_turns([cells.stream_step(config) for config in configs], 5, 100)
+    stream_ms = {
+        name_of(config): round(statistics.median(times), 4)
+        for config, times in zip(configs, timed, strict=True)
+    }
+    references = {
+        run["recipe"]["seed"]: run
+        for run in found
+        if ModelConfig(**run["recipe"]["model"]) == recipe.model
+    }
+    rows = [
+        flat(
+            run,
+            references[run["recipe"]["seed"]],
+            stream_ms[name_of(ModelConfig(**run["recipe"]["model"]))],
+        )
+        for run in found
+    ]
+    text = table(rows)
+    sweep.write_csv(args.results / "shape.csv", rows)
+    (args.results / "shape.md").write_text(text, encoding="utf-8")
+    sweep.save_figure(draw(rows, recipe.model), args.images / "shape.png")
+    print(text)
+    print(sweep.closing_line("shape", runs=rows))
+
+
+def main() -> None:
+    """Run what is missing, time, gather."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    sweep.add_flags(parser, dev_hours=0.4, wer_hours=0.06)
+    parser.add_argument("--recipe", type=Path, default=RECIPE)
+    parser.add_argument("--hours", type=float, default=3.0, help="of training (%(default)s)")
+    parser.add_argument(
+        "--longest-s", type=float, default=6.0, help="longer utterances are left out (%(default)s)"
+    )
+    parser.add_argument("--seeds", type=int, default=2, help="%(default)s")
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    args = parser.parse_args()
+    recipe = read_recipe(args.recipe, **({"epochs": args.epochs} if args.epochs else {}))
+    made = sweep.workshop(args)
+    train = sweep.training_part(
+        made.folder / "train.tsv", args.train, args.hours, lambda u: u.seconds <= args.longest_s
+    )
+    planned = trials(recipe, args.seeds, train)
+    if args.only:
+        trial = next(t for t in planned if t.name == args.only)
+        sweep.run_trial(trial, made, lambda folder: measure(folder, made))
+        return
+    report(sweep.run_all(planned, made, args.jobs), recipe, args)
+
+
+if __name__ == "__main__":
+    main()
