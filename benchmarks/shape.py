@@ -38,11 +38,11 @@ VARIED: dict[str, tuple[int, ...]] = {
 LATE_CLIPS = 150  # dev utterances whose phones' times are kept
 
 
-def shapes(reference: ModelConfig) -> list[ModelConfig]:
-    """Return the reference, then every network with one number changed, none twice."""
+def shapes(reference: ModelConfig, vary: Sequence[str] = tuple(VARIED)) -> list[ModelConfig]:
+    """Return the reference, then every network with one number of `vary` changed, none twice."""
     found = [reference]
-    for name, values in VARIED.items():
-        for value in values:
+    for name in vary:
+        for value in VARIED[name]:
             also = {"lookahead_ms": value * STEP_MS} if name == "lookahead" else {}
             config = replace(reference, **{name: value, **also})
             if config not in found:
@@ -55,12 +55,12 @@ def name_of(config: ModelConfig) -> str:
     return f"lookahead{config.lookahead}-{config.layers}x{config.hidden}"
 
 
-def trials(recipe: Recipe, seeds: int, train: Path) -> list[Trial]:
+def trials(recipe: Recipe, vary: Sequence[str], seeds: int, train: Path) -> list[Trial]:
     """Return every network with every seed."""
     return [
         Trial(f"{name_of(config)}-seed{seed}", replace(recipe, model=config, seed=seed), train)
         for seed in range(1, seeds + 1)
-        for config in shapes(recipe.model)
+        for config in shapes(recipe.model, vary)
     ]
 
 
@@ -170,7 +170,7 @@ def draw(rows: Sequence[Row], reference: ModelConfig) -> Any:
 
 def report(found: Sequence[Row], recipe: Recipe, args: argparse.Namespace) -> None:
     """Time every network, write CSV, table and picture; print the table and one JSON object."""
-    configs = shapes(recipe.model)
+    configs = shapes(recipe.model, args.vary)
     torch.set_num_threads(1)
     timed = cells.in_turns([cells.stream_step(config) for config in configs], 5, 100)
     stream_ms = {
@@ -207,6 +207,9 @@ def main() -> None:
     parser.add_argument(
         "--longest-s", type=float, default=6.0, help="longer utterances are left out (%(default)s)"
     )
+    parser.add_argument(
+        "--vary", nargs="+", choices=tuple(VARIED), default=tuple(VARIED), help="(all)"
+    )
     parser.add_argument("--seeds", type=int, default=2, help="%(default)s")
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     args = parser.parse_args()
@@ -215,7 +218,7 @@ def main() -> None:
     train = sweep.training_part(
         made.folder / "train.tsv", args.train, args.hours, lambda u: u.seconds <= args.longest_s
     )
-    planned = trials(recipe, args.seeds, train)
+    planned = trials(recipe, args.vary, args.seeds, train)
     if args.only:
         trial = next(t for t in planned if t.name == args.only)
         sweep.run_trial(trial, made, lambda folder: measure(folder, made))

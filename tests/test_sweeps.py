@@ -80,8 +80,9 @@ def test_gradient_norms_are_described_from_the_log(tmp_path):
 
 def test_one_number_of_the_network_is_changed_at_a_time(tmp_path):
     reference = read_recipe(shape.RECIPE).model
-    planned = shape.trials(read_recipe(shape.RECIPE), 2, tmp_path)
+    planned = shape.trials(read_recipe(shape.RECIPE), tuple(shape.VARIED), 2, tmp_path)
     assert len({trial.name for trial in planned}) == len(planned) == 2 * 9
+    assert len(shape.shapes(reference, ["lookahead"])) == 4
     for config in shape.shapes(reference):
         changed = {
             f.name
