@@ -35,6 +35,7 @@ VARIED: dict[str, tuple[int, ...]] = {
     "hidden": (80, 160, 320),
     "layers": (1, 2, 3, 4),
 }
+AXES = {"lookahead_ms": "lookahead, ms", "stream_ms": "streaming step of 40 ms, ms"}
 LATE_CLIPS = 150  # dev utterances whose phones' times are kept
 
 
@@ -147,24 +148,27 @@ def draw(rows: Sequence[Row], reference: ModelConfig) -> Any:
     """Phone errors against the lookahead, and against the streaming step for width and depth."""
     from rivulet.plots import COLORS
 
-    figure, (ahead, large) = sweep.panels(2)
     usual = (reference.lookahead_ms, reference.layers, reference.hidden)
-    varied = {
+    lines = {
         "lookahead": [r for r in rows if _key(r)[1:] == usual[1:]],
         "width": [r for r in rows if _key(r)[:2] == usual[:2]],
         "depth": [r for r in rows if (_key(r)[0], _key(r)[2]) == (usual[0], usual[2])],
     }
+    varied = {name: own for name, own in lines.items() if len({_key(r) for r in own}) > 1}
+    axis_of = {name: "lookahead_ms" if name == "lookahead" else "stream_ms" for name in varied}
+    figure, axes = sweep.panels(len(set(axis_of.values())))
+    panel_of = dict(zip(dict.fromkeys(axis_of.values()), axes, strict=True))
     for (name, own), color in zip(varied.items(), COLORS, strict=False):
-        panel, at = (ahead, "lookahead_ms") if name == "lookahead" else (large, "stream_ms")
+        at = axis_of[name]
         means = {
             x: statistics.fmean(100 * r["per"] for r in own if r[at] == x)
             for x in sorted({r[at] for r in own})
         }
+        panel = panel_of[at]
         panel.plot(list(means), list(means.values()), color=color, label=name)
         panel.plot([r[at] for r in own], [100 * r["per"] for r in own], "o", color=color)
-    ahead.set(xlabel="lookahead, ms", ylabel="phone errors, %")
-    large.set(xlabel="streaming step of 40 ms, ms", ylabel="phone errors, %")
-    large.legend(frameon=False)
+        panel.legend(frameon=False)
+        panel.set(xlabel=AXES[at], ylabel="phone errors, %")
     return figure
 
 
