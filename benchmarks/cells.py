@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from rivulet.features import FeatureStatistics
 from rivulet.model import STRIDE, AcousticModel, ModelConfig
 from rivulet.training.batches import Batch, BatchMaker, HeadTarget
-from rivulet.training.config import Recipe, read_recipe
+from rivulet.training.config import Recipe
 from rivulet.training.corpus import Corpus, pack
 from rivulet.training.heads import HeadedModel, ctc_losses
 from rivulet.training.manifest import read_manifest
-from rivulet.training.precision import bfloat16_is_quick
+from rivulet.training.precision import autocast
 from rivulet.training.start import read_run
 
 RECIPE = ROOT / "data" / "recipes" / "cells.json"
@@ -194,10 +194,9 @@ def train_step(config: ModelConfig, batch: Batch, stock: bool) -> Callable[[], N
         for layer in model.acoustic.layers:
             layer.cell = nn.GRU(config.hidden, config.hidden, batch_first=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    quick = bfloat16_is_quick(torch.device("cpu"))
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=quick):
+        with autocast(torch.device("cpu")):
             log_probs = model(batch.frames)
         loss = ctc_losses(log_probs, batch)[sweep.HEAD]
         optimizer.zero_grad(set_to_none=True)
@@ -476,22 +475,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     sweep.add_flags(parser, dev_hours=0.25, wer_hours=0.06)
     parser.add_argument("--recipe", type=Path, default=RECIPE)
-    parser.add_argument("--hours", type=float, default=3.0, help="of training (%(default)s)")
-    parser.add_argument(
-        "--longest-s", type=float, default=6.0, help="longer utterances are left out (%(default)s)"
-    )
+    sweep.add_short_flags(parser)
     parser.add_argument("--seeds", type=int, default=3, help="%(default)s")
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     parser.add_argument(
         "--time-threads", type=int, default=2, help="of a training step timed (%(default)s)"
     )
     args = parser.parse_args()
-    recipe = read_recipe(args.recipe, **({"epochs": args.epochs} if args.epochs else {}))
+    recipe = sweep.recipe_of_flags(args)
     made = sweep.workshop(args)
-    train = sweep.training_part(
-        made.folder / "train.tsv", args.train, args.hours, lambda u: u.seconds <= args.longest_s
-    )
-    planned = trials(recipe, args.seeds, train)
+    planned = trials(recipe, args.seeds, sweep.short_part(args, made))
     if args.only:
         trial = next(t for t in planned if t.name == args.only)
         sweep.run_trial(trial, made, lambda folder: measure(folder, made))

@@ -25,7 +25,7 @@ from rivulet.training.batches import Batch, HeadTarget
 from rivulet.training.config import Recipe, read_recipe
 from rivulet.training.heads import HeadedModel, ctc_losses
 from rivulet.training.manifest import read_manifest
-from rivulet.training.precision import bfloat16_is_quick
+from rivulet.training.precision import autocast
 
 RECIPE = ROOT / "data" / "recipes" / "growth.json"
 LARGE = ROOT / "data" / "recipes" / "librispeech-960.json"
@@ -141,11 +141,10 @@ def cpu_rate(recipe: Recipe, rows: int, seconds: float, threads: int) -> float:
     model = HeadedModel(recipe.model, tokens, recipe.head_layers).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     batch = _made_up(recipe.model, tokens, rows, seconds)
-    quick = bfloat16_is_quick(torch.device("cpu"))
     times = []
     for _ in range(4):
         began = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=quick):
+        with autocast(torch.device("cpu")):
             log_probs = model(batch.frames)
         loss = torch.stack(list(ctc_losses(log_probs, batch).values())).sum()
         optimizer.zero_grad(set_to_none=True)
@@ -317,7 +316,7 @@ def main() -> None:
     parser.add_argument("--gpu-tflops", type=float, default=312.0, help="peak (%(default)s)")
     parser.add_argument("--gpu-share", type=float, default=0.05, help="of it (%(default)s)")
     args = parser.parse_args()
-    recipe = read_recipe(args.recipe, **({"epochs": args.epochs} if args.epochs else {}))
+    recipe = sweep.recipe_of_flags(args)
     made = sweep.workshop(args)
     planned = trials(recipe, args.seeds, made, args.train)
     if args.only:

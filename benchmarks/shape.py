@@ -20,16 +20,15 @@ from sweep import ROOT, Row, Trial, Workshop, spread
 from rivulet.decoder import GreedyDecoder
 from rivulet.latency import match_words
 from rivulet.model import STRIDE, ModelConfig
+from rivulet.recognizer import DEFAULT_BLOCK_MS, algorithmic_latency_ms
 from rivulet.training.batches import BatchMaker
-from rivulet.training.config import Recipe, read_recipe
+from rivulet.training.config import Recipe
 from rivulet.training.corpus import pack
 from rivulet.training.manifest import read_manifest
 from rivulet.training.start import read_run
 
 RECIPE = ROOT / "data" / "recipes" / "shape.json"
 STEP_MS = STRIDE * 10  # of an output step
-BLOCK_MS = 160  # of the default block, for the algorithmic latency
-BEYOND_MS = 15  # a window is 25 ms, its hop 10
 VARIED: dict[str, tuple[int, ...]] = {
     "lookahead": (0, 2, 4, 8),
     "hidden": (80, 160, 320),
@@ -102,9 +101,8 @@ def later_ms(run: Row, reference: Row) -> float:
     return STEP_MS * statistics.fmean(sorted(steps)[quarter : len(steps) - quarter])
 
 
-def flat(found: Row, reference: Row, stream_ms: float) -> Row:
+def flat(found: Row, config: ModelConfig, reference: Row, stream_ms: float) -> Row:
     """Return one run as a line of the CSV; `reference` is the unchanged network of its seed."""
-    config = ModelConfig(**found["recipe"]["model"])
     return {
         "lookahead_ms": config.lookahead_ms,
         "layers": config.layers,
@@ -112,7 +110,7 @@ def flat(found: Row, reference: Row, stream_ms: float) -> Row:
         "seed": found["recipe"]["seed"],
         "parameters": cells.parameters(config),
         "stream_ms": stream_ms,
-        "algorithmic_ms": BLOCK_MS + config.lookahead_ms + BEYOND_MS,
+        "algorithmic_ms": algorithmic_latency_ms(DEFAULT_BLOCK_MS, config.lookahead_ms),
         "later_ms": later_ms(found, reference),
         **{k: v for k, v in found.items() if k not in ("recipe", "heard")},
     }
@@ -181,18 +179,15 @@ def report(found: Sequence[Row], recipe: Recipe, args: argparse.Namespace) -> No
         name_of(config): round(statistics.median(times), 4)
         for config, times in zip(configs, timed, strict=True)
     }
+    networks = [ModelConfig(**run["recipe"]["model"]) for run in found]
     references = {
         run["recipe"]["seed"]: run
-        for run in found
-        if ModelConfig(**run["recipe"]["model"]) == recipe.model
+        for run, config in zip(found, networks, strict=True)
+        if config == recipe.model
     }
     rows = [
-        flat(
-            run,
-            references[run["recipe"]["seed"]],
-            stream_ms[name_of(ModelConfig(**run["recipe"]["model"]))],
-        )
-        for run in found
+        flat(run, config, references[run["recipe"]["seed"]], stream_ms[name_of(config)])
+        for run, config in zip(found, networks, strict=True)
     ]
     text = table(rows)
     sweep.write_csv(args.results / "shape.csv", rows)
@@ -207,22 +202,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     sweep.add_flags(parser, dev_hours=0.4, wer_hours=0.06)
     parser.add_argument("--recipe", type=Path, default=RECIPE)
-    parser.add_argument("--hours", type=float, default=3.0, help="of training (%(default)s)")
-    parser.add_argument(
-        "--longest-s", type=float, default=6.0, help="longer utterances are left out (%(default)s)"
-    )
+    sweep.add_short_flags(parser)
     parser.add_argument(
         "--vary", nargs="+", choices=tuple(VARIED), default=tuple(VARIED), help="(all)"
     )
     parser.add_argument("--seeds", type=int, default=2, help="%(default)s")
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     args = parser.parse_args()
-    recipe = read_recipe(args.recipe, **({"epochs": args.epochs} if args.epochs else {}))
+    recipe = sweep.recipe_of_flags(args)
     made = sweep.workshop(args)
-    train = sweep.training_part(
-        made.folder / "train.tsv", args.train, args.hours, lambda u: u.seconds <= args.longest_s
-    )
-    planned = trials(recipe, args.vary, args.seeds, train)
+    planned = trials(recipe, args.vary, args.seeds, sweep.short_part(args, made))
     if args.only:
         trial = next(t for t in planned if t.name == args.only)
         sweep.run_trial(trial, made, lambda folder: measure(folder, made))

@@ -20,7 +20,7 @@ from rivulet import checkpoint
 from rivulet.benchmark import this_machine
 from rivulet.lm import LanguageModel
 from rivulet.recognizer import Recognizer
-from rivulet.training.config import DataConfig, Recipe, recipe_of
+from rivulet.training.config import DataConfig, Recipe, read_recipe, recipe_of
 from rivulet.training.corpus import pack
 from rivulet.training.evaluation import evaluate
 from rivulet.training.export import ExportConfig, export
@@ -81,6 +81,26 @@ def add_flags(parser: argparse.ArgumentParser, dev_hours: float, wer_hours: floa
     parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images")
     parser.add_argument("--only", metavar="NAME", help="this run alone, in this process")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+
+
+def add_short_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare how much is trained on where short utterances are enough."""
+    parser.add_argument("--hours", type=float, default=3.0, help="of training (%(default)s)")
+    parser.add_argument(
+        "--longest-s", type=float, default=6.0, help="longer utterances are left out (%(default)s)"
+    )
+
+
+def short_part(args: argparse.Namespace, made: Workshop) -> Path:
+    """Write the manifest that `add_short_flags` asks for, once."""
+    return training_part(
+        made.folder / "train.tsv", args.train, args.hours, lambda u: u.seconds <= args.longest_s
+    )
+
+
+def recipe_of_flags(args: argparse.Namespace) -> Recipe:
+    """Read `--recipe`, with the epochs of `--epochs` if it is given."""
+    return read_recipe(args.recipe, **({"epochs": args.epochs} if args.epochs else {}))
 
 
 def workshop(args: argparse.Namespace) -> Workshop:

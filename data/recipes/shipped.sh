@@ -52,12 +52,12 @@ language_model() { # FOLDER FLAG...: built beside it first, so that what stands 
     folder=$1
     shift
     [ -d "$folder" ] && return
+    rivulet lm tools
     rm -rf "$folder.part"
     rivulet lm build "$@" --dictionary "$text/cmudict-0.6.txt.gz" --dictionary pocketsphinx --output "$folder.part"
     mv "$folder.part" "$folder"
 }
 cut -f 5 "$out/train.tsv" | tail -n +2 | sort -u >"$out/transcripts.txt"
-rivulet lm tools
 language_model "$out/lm" "$out/transcripts.txt" --arpa "$text/english-3gram.arpa.xz" --mix 0.15 \
     --held-out 2000 --write-arpa "$out/mixed.arpa"
 language_model "$out/lm-small" --arpa "$out/mixed.arpa" --vocabulary 30000 --entropy-prune 2.2e-7 --no-letters

@@ -30,6 +30,11 @@ REST_S = 5.0  # seconds without speech after which the network forgets what it h
 TAIL_S = 0.4  # silence fed at the end: CTC shows the last letters a little after they were spoken
 
 
+def algorithmic_latency_ms(block_ms: int, lookahead_ms: int) -> int:
+    """Add block, lookahead, and what a 25 ms window reaches beyond its hop."""
+    return block_ms + lookahead_ms + (WINDOW - HOP) * 1000 // SAMPLE_RATE
+
+
 @dataclass(frozen=True)
 class DecoderSettings:
     """How a recognizer decodes, as plain data: enough to decode the same way again.
@@ -118,8 +123,7 @@ class Recognizer:
     @property
     def latency_ms(self) -> int:
         """Algorithmic latency: block, lookahead, and what a 25 ms window reaches beyond its hop."""
-        beyond = (WINDOW - HOP) * 1000 // SAMPLE_RATE
-        return self.block_ms + self.checkpoint.model.config.lookahead_ms + beyond
+        return algorithmic_latency_ms(self.block_ms, self.checkpoint.model.config.lookahead_ms)
 
     @property
     def settings(self) -> DecoderSettings:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +44,7 @@ from rivulet.training.heads import (
 from rivulet.training.log import TrainingLog, say
 from rivulet.training.manifest import read_manifest
 from rivulet.training.optimizer import make_optimizers, step_all
-from rivulet.training.precision import bfloat16_is_quick
+from rivulet.training.precision import autocast
 from rivulet.training.resume import Learner, Progressed, load_point, on_cpu, save_point
 from rivulet.training.start import (
     BEST_FILE,
@@ -163,7 +162,7 @@ def _step(
 ) -> tuple[dict[str, torch.Tensor], float]:
     """Move the weights once; return each head's loss and the gradient norm before clipping."""
     runner.train()
-    with _autocast(device):
+    with autocast(device):
         log_probs = runner(batch.frames.to(device))
     losses = ctc_losses(log_probs, batch)
     loss = _weighted(recipe, losses)
@@ -218,7 +217,7 @@ def error_rates(
     words = dict(errors)
     plan = plan_epoch(batches.corpus.seconds(), DEV_BATCH_S, 0, 0, shortest_first=True)
     for batch in _load(batches, plan, 0):
-        with _autocast(device):
+        with autocast(device):
             log_probs = model(batch.frames.to(device))
         for head in heads:
             for row, text in enumerate(batch.texts):
@@ -421,7 +420,3 @@ def _give_back_memory() -> None:
     """Return what is free in glibc's heap: batches of all lengths leave it in pieces, GBs of it."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def _autocast(device: torch.device) -> Any:
-    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_is_quick(device))
