@@ -40,7 +40,7 @@ from rivulet.training.heads import HeadedModel, consistency_losses
 from rivulet.training.loop import RESUME_FILE, learning_rate, train
 from rivulet.training.manifest import read_manifest, write_manifest
 from rivulet.training.optimizer import Float32Muon, make_optimizers, step_all
-from rivulet.training.start import BEST_FILE, STATISTICS_FILE, read_run, read_start
+from rivulet.training.start import BEST_FILE, STATISTICS_FILE, TOP, read_run, read_start
 from rivulet.training.targets import (
     bpe,
     characters,
@@ -181,12 +181,56 @@ def test_training_can_begin_with_both_heads_of_a_shipped_model():
     tokenizers = {
         name: next(t for t, _, _ in start.heads if len(t) == size) for name, size in sizes.items()
     }
-    model = HeadedModel(ModelConfig(tokens=1000), sizes, {})
-    start.give_to(model, tokenizers)
     shipped = checkpoint.load("default").model
+    model = HeadedModel(dataclasses.replace(shipped.config, phones=0), sizes, {})
+    start.give_to(model, tokenizers)
     assert torch.equal(model.acoustic.output.weight, shipped.output.weight)
     assert torch.equal(model.head("phones").weight, shipped.phone_output.weight)
     assert torch.equal(model.acoustic.row.weight, shipped.row.weight)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
+def test_a_deeper_network_begins_as_the_one_it_grows_from(tmp_path, data, cell):
+    """It says the same at first, and what its new layers add is learned."""
+    recipe = dataclasses.replace(
+        TINY, max_steps=1, model=dataclasses.replace(TINY.model, cell=cell)
+    )
+    train(recipe, data, tmp_path / "run")
+    run, start = read_run(tmp_path / "run"), read_start(str(tmp_path / "run"))
+    assert [layer for _, layer, _ in start.heads] == [TOP, 1]
+    sizes = {name: len(tokenizer) for name, tokenizer in run.tokenizers.items()}
+    deeper = HeadedModel(dataclasses.replace(recipe.model, layers=4), sizes, {"phones": 1})
+    start.give_to(deeper, run.tokenizers)
+    frames = torch.randn(2, 40, 80)
+    before, after = run.model.eval()(frames), deeper.eval()(frames)
+    assert all(torch.equal(before[name], after[name]) for name in sizes)
+    deeper.train()(frames)["characters"][..., 0].sum().backward()
+    assert all(layer.cell.weight_ih_l0.grad.abs().sum() > 0 for layer in deeper.acoustic.layers)
+    shallower = HeadedModel(dataclasses.replace(recipe.model, layers=1), sizes, {})
+    with pytest.raises(ConfigError, match="as many layers or more"):
+        start.give_to(shallower, run.tokenizers)
+
+
+def test_dev_is_measured_every_few_epochs_and_at_the_end(tmp_path, data):
+    recipe = dataclasses.replace(TINY, epochs=5, measure_every=2)
+    train(recipe, data, tmp_path / "run")
+    with (tmp_path / "run" / "dev.csv").open(newline="") as file:
+        assert [int(row["epoch"]) for row in csv.DictReader(file)] == [2, 4, 5]
+    with pytest.raises(ConfigError, match="measure_every is 0"):
+        dataclasses.replace(TINY, measure_every=0)
+
+
+def test_what_is_listed_twice_is_decoded_once(data, tmp_path):
+    once = read_manifest(Path(data.dev))
+    corpus = pack([*once, once[1], once[0]], tmp_path / "cache")
+    assert len(corpus) == len(once) + 2
+    assert len(corpus.samples) == corpus.lengths[: len(once)].sum()
+    for twice, first in ((-2, 1), (-1, 0)):
+        assert np.array_equal(corpus.sound(len(corpus) + twice), corpus.sound(first))
+    assert corpus.seconds()[-1] == pytest.approx(once[0].seconds, abs=0.02)
+    other_order = pack(once[::-1], tmp_path / "cache")
+    assert len(list((tmp_path / "cache").glob("*.i16"))) == 1
+    assert np.array_equal(other_order.sound(0), corpus.sound(len(once) - 1))
 
 
 def test_two_processes_train_together(tmp_path, data):

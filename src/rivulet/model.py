@@ -158,6 +158,17 @@ class RecurrentLayer(nn.Module):
             y = y * self.dropout(y.new_ones(len(y), 1, y.shape[2]))
         return x + y, tuple(tensor.squeeze(0) for tensor in new)
 
+    @torch.no_grad()
+    def pass_through(self) -> None:
+        """Set the weights so that the output is the input: nothing new enters the cell's state.
+
+        The gates stay as they are, and the zeros learn: their gradient is not 0.
+        """
+        hidden = self.cell.hidden_size
+        for weight in self.cell.parameters():  # torch's order of gates has the candidate third
+            candidate = weight[2 * hidden : 3 * hidden] if len(weight) > hidden else weight
+            candidate.zero_()
+
 
 class AcousticModel(nn.Module):
     """Frames → log-probabilities of tokens (and of phones, if it writes both), one row per 40 ms.

@@ -1,7 +1,7 @@
 """Utterances → batches of frames and targets, the same for the same seed, epoch and place."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -63,8 +63,12 @@ class Batch:
     audio_s: float
 
     def to(self, device: torch.device) -> "Batch":
-        """Return the batch with what the network reads on `device`."""
-        return Batch(self.frames.to(device), self.steps, self.targets, self.texts, self.audio_s)
+        """Return the batch with what the network reads on `device`, perhaps still on its way."""
+        return replace(self, frames=self.frames.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch where a GPU can fetch it by itself; a DataLoader asks for this."""
+        return replace(self, frames=self.frames.pin_memory())
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class Recipe:
     plain_epochs: the last epochs, in which only the level is varied: the model ends on true speech.
     clip_norm: a longer gradient is shortened to this; null leaves every gradient as it is.
     log_every: optimizer steps that a line of steps.csv sums up.
+    measure_every: epochs between two measurements on dev; the last epoch is always measured.
     max_steps: stop early; for trials.
     """
 
@@ -64,6 +65,7 @@ class Recipe:
     plain_epochs: int = 0
     seed: int = 1
     log_every: int = 10
+    measure_every: int = 1
     max_steps: int | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
     features: FeatureConfig = field(default_factory=FeatureConfig)
@@ -75,8 +77,8 @@ class Recipe:
         Raises:
             ConfigError: one is not positive, or there is no head.
         """
-        positive = ("epochs", "batch_s", "learning_rate", "warmup_steps", "log_every", "clip_norm")
-        for name in positive:
+        positive = ("epochs", "batch_s", "learning_rate", "warmup_steps", "clip_norm")
+        for name in (*positive, "log_every", "measure_every"):
             value = getattr(self, name)
             if not (value is None and name == "clip_norm") and not value > 0:
                 raise ConfigError(f"{name} is {value}; it must be more than 0.")

@@ -21,12 +21,14 @@ PACK_FORMAT = 1  # changes when the layout of the packed file does
 class Corpus:
     """Utterances and their sound.
 
-    `samples[offsets[i]:offsets[i + 1]]` is utterance i, int16 at 16 kHz.
+    `samples[starts[i]:starts[i] + lengths[i]]` is utterance i, int16 at 16 kHz. What is listed
+    twice lies there once.
     """
 
     utterances: list[Utterance]
     samples: npt.NDArray[np.int16]
-    offsets: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         """Return the number of utterances."""
@@ -34,38 +36,39 @@ class Corpus:
 
     def sound(self, index: int) -> npt.NDArray[np.int16]:
         """Return utterance `index` as int16 (n,) at 16 kHz."""
-        return self.samples[self.offsets[index] : self.offsets[index + 1]]
+        return self.samples[self.starts[index] : self.starts[index] + self.lengths[index]]
 
     def seconds(self) -> npt.NDArray[np.float64]:
         """Return the true length of every utterance in seconds."""
-        return np.diff(self.offsets) / audio.SAMPLE_RATE
+        seconds: npt.NDArray[np.float64] = self.lengths / audio.SAMPLE_RATE
+        return seconds
 
 
-def pack(utterances: list[Utterance], cache: Path, workers: int = 2) -> Corpus:
-    """Decode every utterance into `cache` (115 MB an hour), or reuse what an earlier call decoded.
+def pack(utterances: list[Utterance], cache: Path) -> Corpus:
+    """Decode every file once into `cache` (115 MB an hour), or reuse what an earlier call decoded.
 
     Raises:
         AudioError: a file cannot be read; the sentence names it.
     """
-    key = hashlib.sha256(
-        json.dumps(
-            [PACK_FORMAT, *[(str(u.path), u.path.stat().st_size) for u in utterances]]
-        ).encode()
-    ).hexdigest()[:16]
+    paths = sorted({u.path for u in utterances})  # sorted: lists of the same files share the cache
+    sizes = [(str(path), path.stat().st_size) for path in paths]
+    key = hashlib.sha256(json.dumps([PACK_FORMAT, *sizes]).encode()).hexdigest()[:16]
     cache.mkdir(parents=True, exist_ok=True)
     samples_path, offsets_path = cache / f"{key}.i16", cache / f"{key}.offsets.npy"
     if not offsets_path.exists():
-        _decode_all([u.path for u in utterances], samples_path, offsets_path, workers)
+        _decode_all(paths, samples_path, offsets_path)
     offsets = np.load(offsets_path)
     samples = np.memmap(samples_path, np.int16, "r", shape=(int(offsets[-1]),))
-    return Corpus(utterances, samples, offsets)
+    place = {path: index for index, path in enumerate(paths)}
+    at = np.array([place[u.path] for u in utterances], np.int64)
+    return Corpus(utterances, samples, offsets[at], np.diff(offsets)[at])
 
 
-def _decode_all(paths: list[Path], samples_path: Path, offsets_path: Path, workers: int) -> None:
+def _decode_all(paths: list[Path], samples_path: Path, offsets_path: Path) -> None:
     lengths = [0]
     own = samples_path.with_suffix(f".{os.getpid()}")  # another run may be decoding the same
     try:
-        with own.open("wb") as file, ProcessPoolExecutor(workers) as pool:
+        with own.open("wb") as file, ProcessPoolExecutor() as pool:
             for sound in pool.map(_decode, paths, chunksize=32):
                 file.write(sound.tobytes())
                 lengths.append(len(sound))

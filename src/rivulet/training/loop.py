@@ -56,6 +56,7 @@ from rivulet.training.start import (
 
 SAVE_EVERY_S = 300.0  # seconds between two resume points: what a crash can cost
 DEV_BATCH_S = 400.0
+MOST_WORKERS = 16  # that make batches for one GPU
 RESUME_FILE = "last.safetensors"
 
 
@@ -124,7 +125,8 @@ def train(recipe: Recipe, data: DataConfig, folder: Path, start: Start | None = 
             if at.batch >= len(share):
                 at.epoch, at.batch = at.epoch + 1, 0
             _give_back_memory()
-            if loud:
+            ended = at.epoch == recipe.epochs or at.step >= steps_wanted
+            if loud and (ended or at.epoch % recipe.measure_every == 0):
                 _measure(material, learner, at, place.device, folder, log)
     if place.world > 1:
         dist.barrier()
@@ -163,7 +165,7 @@ def _step(
     """Move the weights once; return each head's loss and the gradient norm before clipping."""
     runner.train()
     with autocast(device):
-        log_probs = runner(batch.frames.to(device))
+        log_probs = runner(batch.to(device).frames)
     losses = ctc_losses(log_probs, batch)
     loss = _weighted(recipe, losses)
     if recipe.consistency:
@@ -218,7 +220,7 @@ def error_rates(
     plan = plan_epoch(batches.corpus.seconds(), DEV_BATCH_S, 0, 0, shortest_first=True)
     for batch in _load(batches, plan, 0):
         with autocast(device):
-            log_probs = model(batch.frames.to(device))
+            log_probs = model(batch.to(device).frames)
         for head in heads:
             for row, text in enumerate(batch.texts):
                 meant = _reference(text, head)
@@ -378,12 +380,14 @@ def _write_settings(
 
 def _load(maker: BatchMaker, plan: list[list[int]], epoch: int) -> Iterator[Batch]:
     """Batches made ahead by one other process; on a machine with many cores by several."""
-    workers = max(1, min(8, (os.cpu_count() or 1) // 2))
+    cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    workers = max(1, min(MOST_WORKERS, cores - 1))
     loader = torch.utils.data.DataLoader(
         BatchStream(maker, plan, epoch),
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4,
+        pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # its own: a resume restores the common one
     )
     yield from loader

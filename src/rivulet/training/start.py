@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rivulet import checkpoint
 from rivulet.errors import ConfigError
 from rivulet.features import FeatureStatistics
+from rivulet.model import RecurrentLayer
 from rivulet.tokenizer import Tokenizer
 from rivulet.training.config import Recipe, recipe_of
 from rivulet.training.heads import HeadedModel
@@ -19,6 +20,7 @@ from rivulet.training.heads import HeadedModel
 SETTINGS_FILE = "training.json"
 BEST_FILE = "best.safetensors"
 STATISTICS_FILE = "statistics.safetensors"
+TOP = 0  # the layer of a head that reads the last one, however many there are
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,13 @@ class TrainedRun:
 
 @dataclass(frozen=True)
 class Start:
-    """A trained trunk and its heads: (tokenizer, layer counted from 1, the projection)."""
+    """A trained trunk of so many layers, and its heads: (tokenizer, layer, the projection).
+
+    A head's layer is counted from 1, and TOP if it is the last, after the lookahead.
+    """
 
     name: str
+    layers: int
     trunk: dict[str, Tensor]
     heads: tuple[tuple[Tokenizer, int, nn.Module], ...]
     statistics: FeatureStatistics
@@ -43,11 +49,16 @@ class Start:
     def give_to(self, model: HeadedModel, tokenizers: Mapping[str, Tokenizer]) -> None:
         """Copy the trunk, and every head that has the same tokens at the same layer.
 
+        Layers that `model` has above this trunk's begin as identity, so that a network grows
+        without forgetting (Chen et al. 2016, "Net2Net", arXiv 1511.05641, section 2.3).
+
         Raises:
             ConfigError: the networks below the heads differ in shape.
         """
         self._check_trunk(model)
         model.acoustic.load_state_dict(self.trunk, strict=False)
+        for layer in model.acoustic.layers[self.layers :]:
+            cast(RecurrentLayer, layer).pass_through()
         for name, head in self.heads_for(model, tokenizers).items():
             model.head(name).load_state_dict(head.state_dict())
 
@@ -59,18 +70,20 @@ class Start:
             name: head
             for name, tokenizer in tokenizers.items()
             for theirs, layer, head in self.heads
-            if theirs == tokenizer and layer == model.layers[name] + 1
+            if theirs == tokenizer and layer == _read_by(model, name)
         }
 
     def _check_trunk(self, model: HeadedModel) -> None:
         own = model.acoustic.state_dict()
         wrong = [k for k, v in self.trunk.items() if k not in own or own[k].shape != v.shape]
-        missing = own.keys() - self.trunk.keys() - {"output.weight", "output.bias"}
+        added = range(self.layers, len(model.acoustic.layers))
+        may_lack = ("output.", *(f"layers.{layer}." for layer in added))
+        missing = [k for k in own.keys() - self.trunk.keys() if not k.startswith(may_lack)]
         if wrong or missing:
             raise ConfigError(
                 f"the network of {self.name} differs from the recipe's in {len(wrong)} tensors "
-                f"and lacks {len(missing)}; give both the same hidden, layers, channels, cell and "
-                "lookahead."
+                f"and lacks {len(missing)}; give both the same hidden, channels, cell and "
+                "lookahead, and the recipe's as many layers or more."
             )
 
 
@@ -83,11 +96,11 @@ def read_start(source: str) -> Start:
     if (Path(source) / SETTINGS_FILE).is_file():
         return _start_of_run(source, read_run(Path(source)))
     shipped = checkpoint.load(source)
-    top = shipped.model.config.layers
-    heads: list[tuple[Tokenizer, int, nn.Module]] = [(shipped.tokenizer, top, shipped.model.output)]
-    if shipped.phones is not None and shipped.model.phone_output is not None:
-        heads.append((shipped.phones, top, shipped.model.phone_output))
-    return Start(source, _trunk(shipped.model), tuple(heads), shipped.statistics)
+    model = shipped.model
+    heads: list[tuple[Tokenizer, int, nn.Module]] = [(shipped.tokenizer, TOP, model.output)]
+    if shipped.phones is not None and model.phone_output is not None:
+        heads.append((shipped.phones, TOP, model.phone_output))
+    return Start(source, len(model.layers), _trunk(model), tuple(heads), shipped.statistics)
 
 
 def read_run(folder: Path) -> TrainedRun:
@@ -116,10 +129,17 @@ def tokenizers_of(settings: Mapping[str, Any]) -> dict[str, Tokenizer]:
 
 def _start_of_run(name: str, run: TrainedRun) -> Start:
     heads = tuple(
-        (tokenizer, run.model.layers[head] + 1, run.model.head(head))
+        (tokenizer, _read_by(run.model, head), run.model.head(head))
         for head, tokenizer in run.tokenizers.items()
     )
-    return Start(name, _trunk(run.model.acoustic), heads, run.statistics)
+    trunk = run.model.acoustic
+    return Start(name, len(trunk.layers), _trunk(trunk), heads, run.statistics)
+
+
+def _read_by(model: HeadedModel, head: str) -> int:
+    """Return the layer that a head reads, counted from 1, or TOP."""
+    layer = model.layers[head] + 1
+    return TOP if layer == len(model.acoustic.layers) else layer
 
 
 def _trunk(model: nn.Module) -> dict[str, Tensor]:
