@@ -47,7 +47,7 @@ def test_full_precision_is_exact(tmp_path):
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("bits", [8, 6])
+@pytest.mark.parametrize("bits", [8, 6, 5])
 def test_few_bits_are_off_by_half_a_step_at_most_and_small(tmp_path, bits):
     checkpoint.save(small_checkpoint(), tmp_path, bits=16)
     whole = (tmp_path / WEIGHTS_FILE).stat().st_size
@@ -69,8 +69,8 @@ def test_a_row_with_one_large_value_is_clipped_where_that_errs_least():
 
 
 def test_other_numbers_of_bits_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"cannot have 5 bits; use 6, 8, 16 or 32"):
-        checkpoint.save(small_checkpoint(), tmp_path, bits=5)
+    with pytest.raises(ConfigError, match=r"cannot have 4 bits; use 5, 6, 8, 16 or 32"):
+        checkpoint.save(small_checkpoint(), tmp_path, bits=4)
 
 
 def test_packed_weights_cut_short_are_refused(tmp_path):

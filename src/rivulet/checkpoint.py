@@ -41,7 +41,7 @@ VERSION = 1  # raise when an older program would misread the folder
 WEIGHTS_FILE = "model.safetensors"
 PACKED_FILE = "model.safetensors.xz"  # few bits a weight do not fill their bytes: xz saves the rest
 HASHED = ("statistics.safetensors", "tokens.txt")  # every model has these, and one of the above
-PRECISIONS = (6, 8, 16, 32)  # bits a weight
+PRECISIONS = (5, 6, 8, 16, 32)  # bits a weight
 PHONES_FILE = "phones.txt"
 LM_FOLDER = "lm"
 DEFAULT_NAME = "default"
@@ -102,7 +102,7 @@ def save(
     bits: int = 16,
     language_model: LanguageModel | None = None,
 ) -> None:
-    """Write `checkpoint` to `folder`, weights in 32, 16, 8 or 6 `bits`.
+    """Write `checkpoint` to `folder`, weights in 32, 16, 8, 6 or 5 `bits`.
 
     The model card is left alone, and so is a language model that is there already, unless another
     is given.

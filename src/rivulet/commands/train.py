@@ -56,7 +56,7 @@ def add_parser(commands: Any) -> None:
     )
     export.add_argument("--name", default="default")
     export.add_argument(
-        "--bits", type=int, default=16, help="of a weight: 6, 8, 16 or 32 (%(default)s)"
+        "--bits", type=int, default=16, help="of a weight: 5, 6, 8, 16 or 32 (%(default)s)"
     )
     export.add_argument(
         "--average",

@@ -21,7 +21,7 @@ class ExportConfig:
 
     head: the head that writes words greedily.
     phones: the head that writes phones for the beam, and the folder of its language model.
-    bits: of a weight, 6, 8, 16 or 32.
+    bits: of a weight, 5, 6, 8, 16 or 32.
     average: runs and checkpoints whose weights are averaged with the run's, each counting as much.
     beam: how wide its beam is and what counts how much.
     """
