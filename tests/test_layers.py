@@ -70,6 +70,8 @@ TRAINING_ORDER = [
     "optimizer",
     "resume",
     "log",
+    "material",
+    "rates",
     "loop",
     "export",
     "evaluation",

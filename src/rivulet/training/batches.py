@@ -1,5 +1,6 @@
 """Utterances → batches of frames and targets, the same for the same seed, epoch and place."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -31,6 +32,7 @@ TAIL_STEPS = (
     14,
 )  # output frames of digital silence after an utterance: 0.16 to 0.56 s, as `Stream.finish` feeds
 JITTER = 0.02  # by how much the order of lengths is disturbed, so that neighbors differ each epoch
+MOST_WORKERS = 16  # that make batches for one GPU
 STATISTICS_SAMPLE = 600  # utterances that the feature statistics are measured on
 
 
@@ -154,6 +156,21 @@ class BatchStream(torch.utils.data.IterableDataset[Batch]):
             torch.set_num_threads(1)
         for indices in self.plan[first::step]:
             yield self.maker.make(indices, self.epoch)
+
+
+def load_batches(maker: BatchMaker, plan: list[list[int]], epoch: int) -> Iterator[Batch]:
+    """Batches made ahead by one other process; on a machine with many cores by several."""
+    cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    workers = max(1, min(MOST_WORKERS, cores - 1))
+    loader = torch.utils.data.DataLoader(
+        BatchStream(maker, plan, epoch),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # its own: a resume restores the common one
+    )
+    yield from loader
 
 
 def plan_epoch(

@@ -1,0 +1,160 @@
+"""What the training loop feeds on: heads, feature statistics, makers of batches, plans."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.torch import load_file, save_file
+
+from rivulet.errors import ConfigError
+from rivulet.features import FeatureStatistics
+from rivulet.tokenizer import Tokenizer
+from rivulet.training import targets
+from rivulet.training.augment import AugmentConfig
+from rivulet.training.batches import BatchMaker, encode_all, measure_statistics, plan_epoch
+from rivulet.training.config import DataConfig, Recipe
+from rivulet.training.corpus import Corpus, pack
+from rivulet.training.log import say
+from rivulet.training.manifest import read_manifest
+from rivulet.training.start import SETTINGS_FILE, STATISTICS_FILE, Start, tokenizers_of
+
+
+@dataclass(frozen=True)
+class Material:
+    """A maker of batches for each epoch and its plan, a maker for dev, and the heads."""
+
+    makers: list[BatchMaker]
+    dev: BatchMaker
+    heads: list[targets.Target]
+    plans: list[list[list[int]]]
+
+
+def gather(
+    recipe: Recipe, data: DataConfig, folder: Path, start: Start | None, world: int
+) -> Material:
+    """Decode the sound, settle the heads and the feature statistics, and plan every epoch.
+
+    The batches of an epoch come out even for `world` processes. Writes SETTINGS_FILE and
+    STATISTICS_FILE to `folder`.
+
+    Raises:
+        ConfigError, ManifestError, AudioError: the settings or the data cannot be used.
+    """
+    cache = Path(data.cache).expanduser()
+    corpus = pack([u for path in data.train for u in read_manifest(Path(path))], cache)
+    dev = pack(read_manifest(Path(data.dev)), cache)
+    noise = pack(read_manifest(Path(data.noise)), cache) if data.noise else None
+    heads = _heads(recipe, data, corpus, _known_tokenizers(folder, start))
+    statistics = _statistics(recipe, corpus, folder, start)
+    _write_settings(recipe, data, heads, folder)
+
+    def maker(of: Corpus, augment: AugmentConfig | None, views: int = 1) -> BatchMaker:
+        return BatchMaker(
+            of,
+            noise,
+            augment,
+            recipe.features,
+            statistics,
+            recipe.model,
+            encode_all(of, heads),
+            recipe.seed,
+            views,
+        )
+
+    distorted = maker(corpus, recipe.augment, views=2 if recipe.consistency else 1)
+    plain = replace(distorted, augment=recipe.augment.gain_only())
+    _warn_of_lost_sound(distorted, corpus.seconds())
+    first_plain = recipe.epochs - recipe.plain_epochs
+    makers = [plain if epoch >= first_plain else distorted for epoch in range(recipe.epochs)]
+    plans = [
+        plan_epoch(
+            heard.heard_seconds(epoch),
+            recipe.batch_s,
+            recipe.seed,
+            epoch,
+            epoch < recipe.shortest_first_epochs,
+            world,
+        )
+        for epoch, heard in enumerate(makers)
+    ]
+    return Material(makers, maker(dev, None), heads, plans)
+
+
+def _warn_of_lost_sound(maker: BatchMaker, seconds: npt.NDArray[np.float64]) -> None:
+    """Say how much of the sound teaches a head nothing, for want of a pronunciation."""
+    for head, texts in maker.encoded.items():
+        lost = seconds[[ids is None for ids in texts]].sum()
+        if lost:
+            why = (
+                "words are not in the dictionary; complete it with `rivulet data dictionary`."
+                if targets.is_phones(head)
+                else "they have letters that no piece has; begin without `--start`."
+            )
+            say(
+                f"head {head} has no target for {lost / 3600:.2f} of {seconds.sum() / 3600:.2f} h: "
+                f"{why}"
+            )
+
+
+def _known_tokenizers(folder: Path, start: Start | None) -> list[Tokenizer]:
+    """Those of this run if it goes on, or of what it begins with."""
+    if (folder / SETTINGS_FILE).is_file():
+        settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+        return list(tokenizers_of(settings).values())
+    return [tokenizer for tokenizer, _, _ in start.heads] if start is not None else []
+
+
+def _heads(
+    recipe: Recipe, data: DataConfig, corpus: Corpus, known: list[Tokenizer]
+) -> list[targets.Target]:
+    """The recipe's targets; BPE pieces that are `known` stay, or a head would begin anew."""
+    heads = []
+    for name in recipe.head_weights:
+        if name == "characters":
+            heads.append(targets.characters())
+        elif name.removeprefix("bpe-").isdigit():
+            size = int(name.removeprefix("bpe-"))
+            kept = [t for t in known if len(t) == size and targets.is_bpe(t)]
+            texts = (u.text for u in corpus.utterances)
+            heads.append(targets.bpe(kept[0] if kept else targets.learn_bpe(texts, size)))
+        elif targets.is_phones(name):
+            if data.dictionary is None:
+                raise ConfigError("a phone head needs a pronouncing dictionary; give --dictionary.")
+            heads.append(targets.phones(Path(data.dictionary), name))
+        else:
+            raise ConfigError(
+                f"a head {name!r} is unknown; use characters, phones, or for example bpe-256."
+            )
+    if len(heads[0].tokenizer) != recipe.model.tokens:
+        raise ConfigError(
+            f"the first head has {len(heads[0].tokenizer)} tokens and the model "
+            f"{recipe.model.tokens}; make them equal."
+        )
+    return heads
+
+
+def _statistics(
+    recipe: Recipe, corpus: Corpus, folder: Path, start: Start | None
+) -> FeatureStatistics:
+    """Those of `start`, of this run if it goes on, or measured; they are kept in `folder`."""
+    path = folder / STATISTICS_FILE
+    if start is not None:
+        _store_statistics(start.statistics, path)
+    elif not path.exists():
+        _store_statistics(measure_statistics(corpus, recipe.features, recipe.seed), path)
+    stored = load_file(path)
+    return FeatureStatistics(stored["mean"], stored["std"])
+
+
+def _store_statistics(statistics: FeatureStatistics, path: Path) -> None:
+    save_file({"mean": statistics.mean, "std": statistics.std}, path)
+
+
+def _write_settings(
+    recipe: Recipe, data: DataConfig, heads: list[targets.Target], folder: Path
+) -> None:
+    tokens = {head.name: list(head.tokenizer.tokens) for head in heads}
+    settings = {"recipe": asdict(recipe), "data": asdict(data), "tokens": tokens}
+    (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=1) + "\n")
