@@ -44,8 +44,10 @@ class Corpus:
         return seconds
 
 
-def pack(utterances: list[Utterance], cache: Path) -> Corpus:
+def pack(utterances: list[Utterance], cache: Path, workers: int | None = None) -> Corpus:
     """Decode every file once into `cache` (115 MB an hour), or reuse what an earlier call decoded.
+
+    It takes `workers` processes, or as many as there are cores.
 
     Raises:
         AudioError: a file cannot be read; the sentence names it.
@@ -56,7 +58,7 @@ def pack(utterances: list[Utterance], cache: Path) -> Corpus:
     cache.mkdir(parents=True, exist_ok=True)
     samples_path, offsets_path = cache / f"{key}.i16", cache / f"{key}.offsets.npy"
     if not offsets_path.exists():
-        _decode_all(paths, samples_path, offsets_path)
+        _decode_all(paths, samples_path, offsets_path, workers)
     offsets = np.load(offsets_path)
     samples = np.memmap(samples_path, np.int16, "r", shape=(int(offsets[-1]),))
     place = {path: index for index, path in enumerate(paths)}
@@ -64,11 +66,13 @@ def pack(utterances: list[Utterance], cache: Path) -> Corpus:
     return Corpus(utterances, samples, offsets[at], np.diff(offsets)[at])
 
 
-def _decode_all(paths: list[Path], samples_path: Path, offsets_path: Path) -> None:
+def _decode_all(
+    paths: list[Path], samples_path: Path, offsets_path: Path, workers: int | None
+) -> None:
     lengths = [0]
     own = samples_path.with_suffix(f".{os.getpid()}")  # another run may be decoding the same
     try:
-        with own.open("wb") as file, ProcessPoolExecutor() as pool:
+        with own.open("wb") as file, ProcessPoolExecutor(workers) as pool:
             for sound in pool.map(_decode, paths, chunksize=32):
                 file.write(sound.tobytes())
                 lengths.append(len(sound))
