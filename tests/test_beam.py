@@ -162,7 +162,7 @@ def test_a_word_is_shown_in_the_pause_after_it_though_words_cost(graph):
 def test_the_search_holds_little_however_long_the_segment(graph):
     decoder = BeamDecoder(graph, NARROW)
     decoder.push(spelled("BEE A BAA BEE " * 250))
-    assert len(decoder._rows) < 150
+    assert len(decoder._heard) < 150
     assert len(decoder.finish_segment()) == 1000
 
 
@@ -307,6 +307,8 @@ def test_priors_must_fit_the_phones(graph):
     [
         {"beam_size": 0},
         {"beam_tokens": 101},
+        {"piece_weight": -0.1},
+        {"piece_score": 1.0, "lm_weight": 0.0},
         {"beam_threshold": 0.0},
         {"token_threshold": 0.0},
         {"lm_weight": -1.0},

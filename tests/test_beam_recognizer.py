@@ -249,6 +249,8 @@ def test_beam_flags_need_the_beam(small):
         lm_weight=1.0,
         word_score=None,
         prior_weight=None,
+        piece_weight=None,
+        piece_score=None,
         hot_word=[],
         hot_words=None,
         alternatives=0,

@@ -16,6 +16,7 @@ ORDER = [
     "doctor",
     "features",
     "tokenizer",
+    "pieces",
     "model",
     "quantization",
     "pronunciation",

@@ -20,6 +20,13 @@ def test_pieces_that_begin_a_word_are_parted():
     assert tokenizer.decode([]) == ""
 
 
+def test_a_word_is_cut_into_pieces_in_the_order_in_which_they_were_learned():
+    tokenizer = Tokenizer((BLANK, "AT", "▁C", "▁CA", "T", "S", "▁", "C", "A"))
+    assert tokenizer.pieces("CATS") == (2, 1, 5)  # AT came before ▁CA
+    assert tokenizer.pieces("A") == (6, 8)
+    assert tokenizer.pieces("CAB") is None  # no piece has a B
+
+
 def test_a_letter_without_token_is_named():
     with pytest.raises(ConfigError, match="'é' in 'CAFé'"):
         Tokenizer.characters().encode("CAFé")

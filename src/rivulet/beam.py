@@ -14,8 +14,9 @@ from rivulet.confidence import ConfidenceConfig, WordEvidence
 from rivulet.decoder import DecodedWord
 from rivulet.errors import ConfigError
 from rivulet.events import Alternative
+from rivulet.pieces import LONGEST, PieceScorer
 from rivulet.search import SearchGraph
-from rivulet.tokenizer import BLANK_ID
+from rivulet.tokenizer import BLANK_ID, Tokenizer
 
 TIDY_FRAMES = 50  # the beam drops what is settled after so many frames: 2 s
 SURE_BLANK = math.log(0.99)  # a frame as blank as this, after another, says nothing new
@@ -40,6 +41,9 @@ class BeamConfig:
         the frequent ones, the blank first, too easily; what the sound alone says is posterior over
         prior, and how frequent words are the n-gram knows better (Miao et al. 2015, EESEN,
         arXiv 1507.08240, section 3.2).
+    piece_weight: of the word's pieces in the network's other projection, where the model has one;
+        see `PieceScorer`. 0 for phones alone.
+    piece_score: nats for each of these pieces.
     """
 
     beam_size: int = 200
@@ -49,6 +53,8 @@ class BeamConfig:
     word_score: float = -1.5
     token_threshold: float = 6.0
     prior_weight: float = 0.8
+    piece_weight: float = 0.0
+    piece_score: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -62,9 +68,33 @@ class BeamConfig:
         for name in ("beam_threshold", "token_threshold"):
             if not getattr(self, name) > 0.0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; use more than 0.")
-        for name in ("lm_weight", "prior_weight"):
+        for name in ("lm_weight", "prior_weight", "piece_weight", "piece_score"):
             if getattr(self, name) < 0.0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; use at least 0.")
+        if self.reads_pieces and self.lm_weight == 0.0:  # pieces are scored with the n-gram
+            raise ConfigError(
+                f"piece_weight is {self.piece_weight} and piece_score {self.piece_score} with an "
+                "lm_weight of 0; use more than 0 there, such as 0.01, or 0 for both."
+            )
+
+    @property
+    def reads_pieces(self) -> bool:
+        """Whether pieces count."""
+        return self.piece_weight > 0.0 or self.piece_score > 0.0
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """An output frame that the search went through.
+
+    frame: its number.
+    emissions: (columns,), what the search read.
+    pieces: (pieces,) log-probabilities, the highest since the frame searched before; may be none.
+    """
+
+    frame: int
+    emissions: npt.NDArray[np.float32]
+    pieces: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -97,6 +127,7 @@ class BeamDecoder:
         confidence: ConfidenceConfig | None = None,
         alternatives: int = 0,
         priors: Sequence[float] = (),
+        pieces: Tokenizer | None = None,
     ) -> None:
         """Begin at frame 0.
 
@@ -107,6 +138,7 @@ class BeamDecoder:
             confidence: what turns evidence into confidence.
             alternatives: other readings to give with every segment.
             priors: natural-log probability of each phone over speech, the blank first; may be none.
+            pieces: those of the first columns; None if they are not to count.
 
         Raises:
             ConfigError: there are not as many priors as phones.
@@ -123,8 +155,11 @@ class BeamDecoder:
         self._columns = slice(first_column, first_column + len(graph.phones))
         self._confidence = confidence or ConfidenceConfig()
         self._wanted = alternatives
-        self._scorer = graph.scorer()  # flashlight does not keep it alive
         self._config = config or BeamConfig()
+        self._pieces = _piece_scorer(graph, self._config, pieces)
+        self._piece_columns = slice(0, len(pieces) if self._pieces and pieces else 0)
+        # flashlight does not keep it alive
+        self._scorer = graph.scorer(self._pieces.gain if self._pieces else None)
         self._search = _lexicon_decoder(graph, self._config, self._scorer)
         self._favor = _favor(priors, self._config.prior_weight, len(graph.phones))
         self._padded = np.empty(graph.columns + self._config.beam_tokens, np.float32)
@@ -133,12 +168,13 @@ class BeamDecoder:
         self._nudges = noise.astype(np.float32)
         self._before = np.zeros(len(graph.phones), np.float32)
         self._before[1:] = -math.inf  # before the first frame is the blank
+        # the pieces' highest log-probabilities since the last frame that was searched
+        self._unread = np.full(self._piece_columns.stop, -math.inf, np.float32)
         self._begin()
 
     def _begin(self) -> None:
         self._search.decode_begin()
-        self._rows: list[npt.NDArray[np.float32]] = []  # emissions (columns,) of the open frames
-        self._frames: list[int] = []  # their numbers
+        self._heard: list[_Heard] = []  # the open frames
         self._settled: list[DecodedWord] = []  # left the search
         self._said: list[int] = []  # their ids
         self._open_since: int | None = None  # frame in which the first open word began
@@ -146,13 +182,16 @@ class BeamDecoder:
 
     def push(self, log_probs: torch.Tensor) -> None:
         """Decode (T, columns) natural-log probabilities."""
-        for row in log_probs[:, self._columns].numpy():
-            self._step(row)
+        phones = log_probs[:, self._columns].numpy()
+        pieces = log_probs[:, self._piece_columns].numpy()
+        for row, written in zip(phones, pieces, strict=True):
+            self._step(row, written)
 
-    def _step(self, row: npt.NDArray[np.float32]) -> None:
+    def _step(self, row: npt.NDArray[np.float32], pieces: npt.NDArray[np.float32]) -> None:
         self.silent = int(row.argmax()) == BLANK_ID
+        self._unread = np.maximum(self._unread, pieces)
         needless = min(row[BLANK_ID], self._before[BLANK_ID]) > SURE_BLANK
-        if not (needless and self._rows):
+        if not (needless and self._heard):
             self._search_in(row)
         self._before = row
         self.frame += 1
@@ -160,17 +199,21 @@ class BeamDecoder:
     def _search_in(self, row: npt.NDArray[np.float32]) -> None:
         emissions = self._graph.emissions(row + self._favor, self._before + self._favor)
         emissions += self._nudges[self.frame % NUDGE_FRAMES]
-        self._take(emissions, self.frame)
+        heard = _Heard(self.frame, emissions, self._unread)
+        self._unread = np.full_like(self._unread, -math.inf)
+        self._take(heard)
 
-    def _take(self, emissions: npt.NDArray[np.float32], frame: int) -> None:
+    def _take(self, heard: _Heard) -> None:
+        self._heard.append(heard)
+        if self._pieces:
+            self._pieces.hear([frame.pieces for frame in self._heard[-LONGEST:]])
         # flashlight tries the likeliest columns; those that no word has keep unlikely phones out
+        emissions = heard.emissions
         self._padded[: len(emissions)] = emissions
         self._padded[len(emissions) :] = emissions.max() - self._config.token_threshold
         self._search.decode_step(self._padded.ctypes.data, 1, len(self._padded))
-        self._rows.append(emissions)
-        self._frames.append(frame)
         self._read = None
-        if len(self._rows) % TIDY_FRAMES == 0:
+        if len(self._heard) % TIDY_FRAMES == 0:
             self._tidy()
 
     def words(self) -> list[DecodedWord]:
@@ -200,15 +243,15 @@ class BeamDecoder:
         reading = self._reading()
         words = self._settled + self._words_of(reading.best)[: reading.shared]
         place = _word_ends(reading.best)[reading.shared - 1] if reading.shared else 0
-        rest = list(zip(self._rows[place:], self._frames[place:], strict=True))
+        rest = self._heard[place:]
         self.alternatives = ()
         self._begin()
-        for emissions, frame in rest:
-            self._take(emissions, frame)
+        for heard in rest:
+            self._take(heard)
         return words
 
     def _reading(self) -> _Reading:
-        if not self._rows:
+        if not self._heard:
             return _Reading([], 0, [], [], None)
         if self._read is None:
             found = self._search.get_all_final_hypothesis()
@@ -225,11 +268,12 @@ class BeamDecoder:
 
         flashlight counts a word where it ends. With a negative word score a hypothesis that waits
         within a word stays ahead of the one that has ended it until the next word begins, and words
-        would be shown that much later. EARLY is more than it owes: words sooner, more revisions.
+        would be shown that much later; what one piece gains is taken off that. EARLY is more than
+        it owes: words sooner, more revisions.
         """
-        debt = min(0.0, self._config.word_score) - EARLY
+        debt = min(0.0, self._config.word_score + self._config.piece_score) - EARLY
         near = [path for path in found if path.score >= best.score + debt]
-        return max(near, key=lambda path: path.score + debt * _is_open(path, len(self._rows)))
+        return max(near, key=lambda path: path.score + debt * _is_open(path, len(self._heard)))
 
     def _tidy(self) -> None:
         """Forget what no live hypothesis needs: n-gram states, and words settled for good."""
@@ -243,8 +287,8 @@ class BeamDecoder:
         self._said += reading.spoken[0][:count]
         speaks = reading.best.tokens[place] != BLANK_ID
         self._open_since = self._frame_of(place) if speaks else None
-        self._search.prune(len(self._rows) - place)
-        self._rows, self._frames = self._rows[place:], self._frames[place:]
+        self._search.prune(len(self._heard) - place)
+        self._heard = self._heard[place:]
         self._read = None
 
     def _separable(self, reading: _Reading) -> int:
@@ -253,7 +297,7 @@ class BeamDecoder:
         ends_of_all = [_word_ends(path) for path in reading.found]
         for count in range(reading.shared, 0, -1):
             place = own[count - 1] + 1  # flashlight prunes right after a word of the best path
-            if place <= len(self._rows) and all(
+            if place <= len(self._heard) and all(
                 ends[count - 1] <= place and (len(ends) == count or ends[count] > place)
                 for ends in ends_of_all
             ):
@@ -262,13 +306,13 @@ class BeamDecoder:
 
     def _frame_of(self, place: int) -> int:
         """Output frame of the open frame at `place`, counted from 1."""
-        return self._frames[place - 1]
+        return self._heard[place - 1].frame
 
     def _words_of(self, hypothesis: Any) -> list[DecodedWord]:
         tokens, ids = hypothesis.tokens, hypothesis.words
         words: list[DecodedWord] = []
         start: int | None = None
-        for place in range(1, min(len(ids), len(self._rows) + 1)):
+        for place in range(1, min(len(ids), len(self._heard) + 1)):
             if start is None and tokens[place] != BLANK_ID:
                 start = place
             if ids[place] >= 0:
@@ -280,7 +324,7 @@ class BeamDecoder:
         return words
 
     def _word(self, word: int, first: int, last: int, tokens: list[int]) -> DecodedWord:
-        rows = np.stack(self._rows[first - 1 : last])
+        rows = np.stack([heard.emissions for heard in self._heard[first - 1 : last]])
         path = rows[np.arange(len(rows)), tokens[first : last + 1]]
         likeliest = rows.max(axis=1)
         spoken = sum(token != BLANK_ID for token in tokens[first : last + 1])
@@ -318,6 +362,16 @@ def _lexicon_decoder(graph: SearchGraph, config: BeamConfig, scorer: Any) -> Any
     )
     between_words, unknown = graph.columns - 1, len(graph.words)
     return LexiconDecoder(options, graph.trie, scorer, between_words, BLANK_ID, unknown, [], False)
+
+
+def _piece_scorer(
+    graph: SearchGraph, config: BeamConfig, pieces: Tokenizer | None
+) -> PieceScorer | None:
+    """Return what pieces count, in the n-gram's currency: flashlight weighs both alike."""
+    if pieces is None or not config.reads_pieces:
+        return None
+    weight, score = config.piece_weight / config.lm_weight, config.piece_score / config.lm_weight
+    return PieceScorer(graph.words, pieces, weight, score)
 
 
 def _favor(priors: Sequence[float], weight: float, phones: int) -> npt.NDArray[np.float32]:

@@ -185,6 +185,7 @@ class Recognizer:
             loaded.beam.confidence,
             self.alternatives,
             loaded.beam.priors,
+            loaded.tokenizer,
         )
         if self.open_vocabulary is None:
             return beam

@@ -7,7 +7,7 @@ histories one state; without that, a beam of 100 fills with copies of the same w
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,13 +75,29 @@ class NGram(LM):  # type: ignore[misc]  # flashlight has no types
     flashlight asks some hundred times a frame, so an answer is remembered until `keep` or `start`.
     """
 
-    def __init__(self, model: Any, order: int, words: int, phrases: PhraseTree) -> None:
-        """Share `model`; scores are log10 inside and natural outside."""
+    def __init__(
+        self,
+        model: Any,
+        order: int,
+        words: int,
+        phrases: PhraseTree,
+        gain: Callable[[int], float] | None = None,
+    ) -> None:
+        """Share `model`; scores are log10 inside and natural outside.
+
+        Args:
+            model: KenLM's.
+            order: words in its longest n-gram.
+            words: that it knows.
+            phrases: hot ones.
+            gain: what a word gains besides if it ends now, in nats; asked every time.
+        """
         super().__init__()
         self._model = model
         self._context = order - 1
         self._words = words
         self._phrases = phrases
+        self._gain = gain
         self.start(False)
 
     def start(self, start_with_nothing: bool) -> Any:
@@ -111,7 +127,9 @@ class NGram(LM):  # type: ignore[misc]  # flashlight has no types
         found = known.get(word)
         if found is None:
             found = known[word] = self._find(state, word)
-        return found
+        if self._gain is None:
+            return found
+        return found[0], found[1] + self._gain(word)
 
     def _find(self, state: Any, word: int) -> tuple[Any, float]:
         said, place = self._histories[state]

@@ -5,7 +5,7 @@ flashlight-text searches, KenLM scores, and between them stands `rivulet.scoring
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -103,9 +103,9 @@ class SearchGraph:
         held = np.where(before[1:] >= before[0], log_probs[1:], NEVER)
         return np.concatenate([log_probs, held, [NEVER]], dtype=np.float32)
 
-    def scorer(self) -> NGram:
-        """Return the n-gram for one stream."""
-        return NGram(self.model, self.order, len(self.language_model.words), self.phrases)
+    def scorer(self, gain: Callable[[int], float] | None = None) -> NGram:
+        """Return the n-gram for one stream; `gain` says what a word gains besides, in nats."""
+        return NGram(self.model, self.order, len(self.language_model.words), self.phrases, gain)
 
     def _grow(self) -> Any:
         """Return the tree of all pronunciations."""

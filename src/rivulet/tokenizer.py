@@ -1,5 +1,7 @@
 """text ↔ token ids; which id is the blank."""
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,6 +61,31 @@ class Tokenizer:
                 f"{error.args[0]!r} in {text[:40]!r} is none of the {len(self)} tokens; "
                 "normalize the text first."
             ) from error
+
+    def pieces(self, word: str) -> tuple[int, ...] | None:
+        """Return the ids of the byte-pair pieces that `word` is cut into, and remember them.
+
+        The pieces stand in the order in which they were learned, which is all that merging needs
+        (Sennrich et al. 2016); it gives what SentencePiece gives. None if a letter has no piece.
+        """
+        if word not in self._cut:
+            self._cut[word] = self._merged(word)
+        return self._cut[word]
+
+    @cached_property
+    def _cut(self) -> dict[str, tuple[int, ...] | None]:
+        return {}
+
+    def _merged(self, word: str) -> tuple[int, ...] | None:
+        pieces = list(BOUNDARY + word)
+        while True:
+            pairs = [self._ids.get(a + b, math.inf) for a, b in itertools.pairwise(pieces)]
+            best = min(pairs, default=math.inf)
+            if best == math.inf:
+                known = all(piece in self._ids for piece in pieces)
+                return tuple(self._ids[piece] for piece in pieces) if known else None
+            at = pairs.index(best)
+            pieces[at : at + 2] = [self.tokens[int(best)]]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text that `ids` (blanks and repetitions already removed) spell."""

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from rivulet.spelled import OpenVocabularyConfig
 
 DEFAULT_BOOST = 4.0  # nats: an expected phrase then wins against one 50 times likelier
+BEAM_FLAGS = (
+    "beam_size",
+    "lm_weight",
+    "word_score",
+    "prior_weight",
+    "piece_weight",
+    "piece_score",
+)  # fields of BeamConfig
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +71,10 @@ def add_decoder_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--prior-weight", type=float, metavar="W", help="of the phones' priors, taken off"
     )
+    group.add_argument(
+        "--piece-weight", type=float, metavar="W", help="of the pieces a word is spelled with"
+    )
+    group.add_argument("--piece-score", type=float, metavar="NATS", help="added for every piece")
     group.add_argument(
         "--hot-word",
         action="append",
@@ -158,8 +170,7 @@ def load_recognizer(args: argparse.Namespace) -> "Recognizer":
 
 
 def _with_decoder_flags(recognizer: "Recognizer", args: argparse.Namespace) -> "Recognizer":
-    flags = ("beam_size", "lm_weight", "word_score", "prior_weight")
-    changed = {name: getattr(args, name) for name in flags if getattr(args, name) is not None}
+    changed = {name: getattr(args, name) for name in BEAM_FLAGS if getattr(args, name) is not None}
     hot_words = read_hot_words(args.hot_word, args.hot_words)
     if args.alternatives < 0:
         raise ConfigError(f"{args.alternatives} alternatives cannot be given; ask for 0 or more.")

@@ -1,9 +1,6 @@
 """What each head of the network is asked to write: characters, BPE pieces or phones."""
 
-import functools
 import io
-import itertools
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,26 +81,12 @@ def learn_bpe(texts: Iterable[str], size: int) -> Tokenizer:
 def bpe(tokenizer: Tokenizer) -> Target:
     """Return the target of byte-pair pieces that stand in the order in which they were learned.
 
-    A checkpoint keeps the pieces and not SentencePiece's file; their order is all that merging
-    needs (Sennrich et al. 2016), and gives what SentencePiece gives. A text with a letter that no
-    piece has gets no target.
+    A checkpoint keeps the pieces and not SentencePiece's file. A text with a letter that no piece
+    has gets no target.
     """
-    ranks = {token: rank for rank, token in enumerate(tokenizer.tokens)}
-
-    @functools.cache
-    def merge(word: str) -> tuple[int, ...] | None:
-        pieces = list(BOUNDARY + word)
-        while True:
-            pairs = [ranks.get(a + b, math.inf) for a, b in itertools.pairwise(pieces)]
-            best = min(pairs, default=math.inf)
-            if best == math.inf:
-                known = all(piece in ranks for piece in pieces)
-                return tuple(ranks[piece] for piece in pieces) if known else None
-            at = pairs.index(best)
-            pieces[at : at + 2] = [tokenizer.tokens[int(best)]]
 
     def encode(text: str) -> list[int] | None:
-        words = [merge(word) for word in text.split()]
+        words = [tokenizer.pieces(word) for word in text.split()]
         if any(word is None for word in words):
             return None
         return [piece for word in words if word for piece in word]
