@@ -268,10 +268,10 @@ class BeamDecoder:
 
         flashlight counts a word where it ends. With a negative word score a hypothesis that waits
         within a word stays ahead of the one that has ended it until the next word begins, and words
-        would be shown that much later; what one piece gains is taken off that. EARLY is more than
-        it owes: words sooner, more revisions.
+        would be shown that much later. EARLY, and what its pieces would gain, is more than it owes:
+        words sooner, more revisions.
         """
-        debt = min(0.0, self._config.word_score + self._config.piece_score) - EARLY
+        debt = min(0.0, self._config.word_score) - EARLY
         near = [path for path in found if path.score >= best.score + debt]
         return max(near, key=lambda path: path.score + debt * _is_open(path, len(self._heard)))
 

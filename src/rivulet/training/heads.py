@@ -34,8 +34,7 @@ class HeadedModel(nn.Module):
         self.others = nn.ModuleDict(
             {
                 name: nn.Linear(config.hidden, tokens[name])
-                if self.layers[name]
-                == config.layers - 1  # the model's own LayerNorm comes before it
+                if self.reads_top(name)  # the model's own LayerNorm comes before it
                 else nn.Sequential(
                     nn.LayerNorm(config.hidden), nn.Linear(config.hidden, tokens[name])
                 )
@@ -49,6 +48,10 @@ class HeadedModel(nn.Module):
         logits = {self.first: self.acoustic.output(outputs[-1])}
         logits |= {name: head(outputs[self.layers[name]]) for name, head in self.others.items()}
         return {name: functional.log_softmax(x.float(), dim=-1) for name, x in logits.items()}
+
+    def reads_top(self, name: str) -> bool:
+        """Whether a head reads the last layer, after the lookahead."""
+        return self.layers[name] == self.acoustic.config.layers - 1
 
     def head(self, name: str) -> nn.Module:
         """Return the projection that writes `name`."""

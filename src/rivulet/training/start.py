@@ -138,8 +138,7 @@ def _start_of_run(name: str, run: TrainedRun) -> Start:
 
 def _read_by(model: HeadedModel, head: str) -> int:
     """Return the layer that a head reads, counted from 1, or TOP."""
-    layer = model.layers[head] + 1
-    return TOP if layer == len(model.acoustic.layers) else layer
+    return TOP if model.reads_top(head) else model.layers[head] + 1
 
 
 def _trunk(model: nn.Module) -> dict[str, Tensor]:
