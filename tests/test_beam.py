@@ -2,10 +2,11 @@ import dataclasses
 import itertools
 import math
 
+import beams
 import numpy as np
 import pytest
 import torch
-from beams import LEXICON, PHONES, graph_of
+from beams import LEXICON, PHONES, graph_of, settle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,11 +32,7 @@ def graph(tmp_path_factory):
 
 
 def noise(frames, seed, sharpness=3.0):
-    """Random log-probabilities (frames, phones); sharper ones have clearer winners."""
-    rng = np.random.default_rng(seed)
-    logits = torch.from_numpy(rng.standard_normal((frames, len(PHONES))).astype(np.float32))
-    logits[:, 0] += 0.5
-    return torch.log_softmax(sharpness * logits, dim=-1)
+    return beams.noise(frames, seed, PHONES, blank=0.5, sharpness=sharpness)
 
 
 def spelled(text, hold=1):
@@ -136,13 +133,7 @@ def test_words_do_not_depend_on_the_cuts(graph, cuts, seed):
 @pytest.mark.parametrize("seed", range(6))
 def test_a_settled_word_is_never_revised(graph, seed):
     decoder = BeamDecoder(graph, NARROW)
-    settled = []
-    for row in torch.split(noise(400, seed), 1):
-        decoder.push(row)
-        words = [word.text for word in decoder.words()]
-        assert words[: len(settled)] == settled
-        assert decoder.settled() >= len(settled)
-        settled = words[: decoder.settled()]
+    settled = settle(decoder, noise(400, seed))
     assert len(settled) > 20  # something is settled long before the end
     final = decoder.finish_segment()
     assert [word.text for word in final][: len(settled)] == settled

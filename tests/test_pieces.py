@@ -3,30 +3,22 @@
 import dataclasses
 import math
 
+import beams
 import numpy as np
 import pytest
 import torch
-from beams import PHONES, graph_of
+from beams import PHONES, graph_of, settle, sure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rivulet.beam import BeamConfig, BeamDecoder
+from rivulet.beam import BeamDecoder
 from rivulet.pieces import FLOOR, FRAMES, FRAMES_A_LETTER, LONGEST, PieceScorer
 from rivulet.tokenizer import BLANK, Tokenizer
 
 PIECES = Tokenizer((BLANK, "▁B", "EE", "▁BEE", "▁A", "AA"))
 WORDS = ("BEE", "BAA", "QUIZ")
-BEAM = BeamConfig(
-    beam_size=50,
-    beam_tokens=8,
-    beam_threshold=100.0,
-    token_threshold=1000.0,
-    lm_weight=0.7,
-    word_score=0.0,
-    piece_weight=0.5,
-    piece_score=2.0,
-)
-PHONES_ALONE = dataclasses.replace(BEAM, piece_weight=0.0, piece_score=0.0)
+PHONES_ALONE = beams.BEAM
+BEAM = dataclasses.replace(PHONES_ALONE, piece_weight=0.5, piece_score=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -80,17 +72,11 @@ def test_what_was_asked_in_one_frame_is_not_the_answer_in_the_next():
 
 def said(phones, pieces):
     """Log-probabilities (frames, columns) that favor one piece and one phone a frame."""
-    parts = []
-    for tokenizer, names, by in ((PIECES, pieces, 6.0), (PHONES, phones, 3.0)):
-        logits = torch.zeros(len(names), len(tokenizer))
-        for frame, name in enumerate(names):
-            logits[frame, 0 if name is None else tokenizer.tokens.index(name)] = by
-        parts.append(torch.log_softmax(logits, dim=-1))
-    return torch.cat(parts, dim=1)
+    return torch.cat([sure(PIECES, pieces), sure(PHONES, phones, by=3.0)], dim=1)
 
 
 def decode(graph, log_probs, config=BEAM):
-    decoder = BeamDecoder(graph, config, first_column=len(PIECES), pieces=PIECES)
+    decoder = BeamDecoder(graph, config, pieces=PIECES)
     decoder.push(log_probs)
     return [word.text for word in decoder.finish_segment()]
 
@@ -101,10 +87,10 @@ def test_pieces_decide_where_the_phones_do_not(graph, pieces, text):
     log_probs = said(["B", None, None], [*pieces, None, None][:3])
     log_probs[1, len(PIECES) :] = torch.tensor([-9.0, math.log(0.5), -9.0, math.log(0.5)])
     assert decode(graph, log_probs) == [text]
-    assert decode(graph, log_probs, PHONES_ALONE) == decode(
-        graph, torch.cat([torch.zeros(3, len(PIECES)), log_probs[:, len(PIECES) :]], dim=1),
-        PHONES_ALONE,
-    )  # fmt: skip
+    other_pieces = log_probs.clone()
+    other_pieces[:, : len(PIECES)] = 0.0
+    alone = decode(graph, log_probs, PHONES_ALONE)
+    assert alone == decode(graph, other_pieces, PHONES_ALONE)
 
 
 def test_pieces_written_in_frames_that_the_search_skips_count(graph):
@@ -120,19 +106,12 @@ def test_pieces_written_in_frames_that_the_search_skips_count(graph):
 
 
 def noise(frames, seed):
-    """Random log-probabilities (frames, columns) of pieces and phones."""
-    rng = np.random.default_rng(seed)
-    parts = []
-    for count in (len(PIECES), len(PHONES)):
-        logits = torch.from_numpy(rng.standard_normal((frames, count)).astype(np.float32))
-        logits[:, 0] += 0.5
-        parts.append(torch.log_softmax(3.0 * logits, dim=-1))
-    return torch.cat(parts, dim=1)
+    return beams.noise(frames, seed, PIECES, PHONES, blank=0.5, sharpness=3.0)
 
 
 def decoder_of(graph):
     narrow = dataclasses.replace(BEAM, beam_size=20, beam_threshold=16.0)
-    return BeamDecoder(graph, narrow, first_column=len(PIECES), pieces=PIECES)
+    return BeamDecoder(graph, narrow, pieces=PIECES)
 
 
 @settings(max_examples=20, deadline=None)
@@ -151,12 +130,7 @@ def test_chunks_change_nothing_though_pieces_count(graph, cuts, seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_a_settled_word_is_never_revised_though_pieces_count(graph, seed):
     decoder = decoder_of(graph)
-    settled = []
-    for row in torch.split(noise(400, seed), 1):
-        decoder.push(row)
-        words = [word.text for word in decoder.words()]
-        assert words[: len(settled)] == settled
-        settled = words[: decoder.settled()]
+    settled = settle(decoder, noise(400, seed))
     assert len(settled) > 20
     promised = [word.text for word in decoder.finish_segment(keep_open_word=True)]
     assert promised[: len(settled)] == settled

@@ -4,26 +4,18 @@ import dataclasses
 import itertools
 import math
 
-import numpy as np
+import beams
 import pytest
 import torch
-from beams import LEXICON, PHONES, graph_of
+from beams import BEAM, LEXICON, PHONES, graph_of, sure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rivulet.beam import BeamConfig, BeamDecoder
+from rivulet.beam import BeamDecoder
 from rivulet.errors import ConfigError
 from rivulet.spelled import PAUSE_FRAMES, OpenVocabularyConfig, OpenVocabularyDecoder, Speller
 from rivulet.tokenizer import BLANK, Tokenizer
 
-BEAM = BeamConfig(
-    beam_size=50,
-    beam_tokens=8,
-    beam_threshold=100.0,
-    token_threshold=1000.0,
-    lm_weight=0.7,
-    word_score=0.0,
-)
 PIECES = Tokenizer((BLANK, "▁ZO", "LTAN", "▁A", "▁BAA", "▁BEE", "BEE"))
 BAD = OpenVocabularyConfig(certainty=-0.5, agreement=-0.5, letters=4)
 ANY = OpenVocabularyConfig(certainty=-100.0, agreement=0.0, letters=1)
@@ -33,14 +25,6 @@ ODD = (("IY", "IY", "AA", "AA", "B"), ("▁ZO", None, "LTAN", None, None))  # ph
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory):
     return graph_of(tmp_path_factory.mktemp("lm"))
-
-
-def sure(tokenizer, names, by=6.0):
-    """Log-probabilities (frames, tokens) that favor the named tokens, None being the blank."""
-    ids = [0 if name is None else tokenizer.tokens.index(name) for name in names]
-    logits = torch.zeros(len(ids), len(tokenizer))
-    logits[torch.arange(len(ids)), torch.tensor(ids)] = by
-    return torch.log_softmax(logits, dim=-1)
 
 
 def said(text, by=6.0, odd=ODD):
@@ -59,18 +43,11 @@ def said(text, by=6.0, odd=ODD):
 
 
 def noise(frames, seed):
-    """Random log-probabilities (frames, columns) of pieces and phones."""
-    rng = np.random.default_rng(seed)
-    parts = []
-    for count in (len(PIECES), len(PHONES)):
-        logits = torch.from_numpy(rng.standard_normal((frames, count)).astype(np.float32))
-        logits[:, 0] += 0.7
-        parts.append(torch.log_softmax(2.0 * logits, dim=-1))
-    return torch.cat(parts, dim=1)
+    return beams.noise(frames, seed, PIECES, PHONES, blank=0.7, sharpness=2.0)
 
 
 def beam_of(graph):
-    return BeamDecoder(graph, BEAM, first_column=len(PIECES))
+    return BeamDecoder(graph, BEAM, pieces=PIECES)
 
 
 def decoder_of(graph, config=BAD):

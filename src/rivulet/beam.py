@@ -123,22 +123,20 @@ class BeamDecoder:
         self,
         graph: SearchGraph,
         config: BeamConfig | None = None,
-        first_column: int = 0,
+        pieces: Tokenizer | None = None,
         confidence: ConfidenceConfig | None = None,
         alternatives: int = 0,
         priors: Sequence[float] = (),
-        pieces: Tokenizer | None = None,
     ) -> None:
         """Begin at frame 0.
 
         Args:
             graph: lexicon, n-gram and hot words.
             config: width and weights.
-            first_column: where the phones' columns begin in what is pushed.
+            pieces: those whose columns come before the phones' in what is pushed; None for none.
             confidence: what turns evidence into confidence.
             alternatives: other readings to give with every segment.
             priors: natural-log probability of each phone over speech, the blank first; may be none.
-            pieces: those of the first columns; None if they are not to count.
 
         Raises:
             ConfigError: there are not as many priors as phones.
@@ -152,12 +150,13 @@ class BeamDecoder:
         self.silent = True
         self.alternatives: tuple[Alternative, ...] = ()
         self._graph = graph
-        self._columns = slice(first_column, first_column + len(graph.phones))
+        first_phone = len(pieces or ())
+        self._columns = slice(first_phone, first_phone + len(graph.phones))
         self._confidence = confidence or ConfidenceConfig()
         self._wanted = alternatives
         self._config = config or BeamConfig()
         self._pieces = _piece_scorer(graph, self._config, pieces)
-        self._piece_columns = slice(0, len(pieces) if self._pieces and pieces else 0)
+        self._piece_columns = slice(0, first_phone if self._pieces else 0)
         # flashlight does not keep it alive
         self._scorer = graph.scorer(self._pieces.gain if self._pieces else None)
         self._search = _lexicon_decoder(graph, self._config, self._scorer)

@@ -45,12 +45,12 @@ class PieceScorer:
         self._weight = weight
         self._score = score
         self._gains: dict[int, float] = {}
-        self._highest = np.zeros((1, len(tokenizer)), np.float32)
+        self._highest = np.full((1, len(tokenizer)), FLOOR, np.float32)
 
     def hear(self, rows: Sequence[Floats]) -> None:
-        """Take the log-probabilities (pieces,) of the frames up to now, at least one."""
-        latest = np.stack(rows[-LONGEST:])
-        self._highest = np.maximum.accumulate(latest[::-1], axis=0)  # row n: of the last n + 1
+        """Take the log-probabilities (pieces,) of the last 1 to LONGEST frames up to now."""
+        # row n: the highest of the last n + 1 frames
+        self._highest = np.maximum.accumulate(np.stack(rows)[::-1], axis=0)
         self._gains = {}
 
     def gain(self, word: int) -> float:

@@ -181,11 +181,10 @@ class Recognizer:
         beam = BeamDecoder(
             self.graph,
             self.beam,
-            len(loaded.tokenizer),
+            loaded.tokenizer,
             loaded.beam.confidence,
             self.alternatives,
             loaded.beam.priors,
-            loaded.tokenizer,
         )
         if self.open_vocabulary is None:
             return beam

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,14 +14,6 @@ if TYPE_CHECKING:
     from rivulet.spelled import OpenVocabularyConfig
 
 DEFAULT_BOOST = 4.0  # nats: an expected phrase then wins against one 50 times likelier
-BEAM_FLAGS = (
-    "beam_size",
-    "lm_weight",
-    "word_score",
-    "prior_weight",
-    "piece_weight",
-    "piece_score",
-)  # fields of BeamConfig
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -170,7 +162,8 @@ def load_recognizer(args: argparse.Namespace) -> "Recognizer":
 
 
 def _with_decoder_flags(recognizer: "Recognizer", args: argparse.Namespace) -> "Recognizer":
-    changed = {name: getattr(args, name) for name in BEAM_FLAGS if getattr(args, name) is not None}
+    given = {field.name: getattr(args, field.name, None) for field in fields(recognizer.beam)}
+    changed = {name: value for name, value in given.items() if value is not None}
     hot_words = read_hot_words(args.hot_word, args.hot_words)
     if args.alternatives < 0:
         raise ConfigError(f"{args.alternatives} alternatives cannot be given; ask for 0 or more.")
