@@ -17,13 +17,13 @@ import torch
 from sweep import ROOT, Row, Trial, Workshop, spread
 from torch import Tensor, nn
 
-from rivulet.features import FeatureStatistics
-from rivulet.model import STRIDE, AcousticModel, ModelConfig
+from rivulet.acoustic.features import FeatureStatistics
+from rivulet.acoustic.model import STRIDE, AcousticModel, ModelConfig
+from rivulet.corpora.manifest import read_manifest
 from rivulet.training.batches import Batch, BatchMaker, HeadTarget
 from rivulet.training.config import Recipe
 from rivulet.training.corpus import Corpus, pack
 from rivulet.training.heads import HeadedModel, ctc_losses
-from rivulet.training.manifest import read_manifest
 from rivulet.training.precision import autocast
 from rivulet.training.start import read_run
 
@@ -410,7 +410,7 @@ def _implementation(timing: Row) -> str:
 
 def draw(found: Sequence[Row], rows: Sequence[Row], times: Sequence[Row], layers: int) -> Any:
     """Phone errors against the streaming step; reach; gradient norms without clipping."""
-    from rivulet.plots import COLORS
+    from rivulet.evaluation.plots import COLORS
 
     colors = dict(zip(CELLS, COLORS, strict=False))
     figure, (errors, far, steep) = sweep.panels(3)

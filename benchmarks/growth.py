@@ -20,11 +20,11 @@ import torch
 from sweep import ROOT, Row, Trial, Workshop, spread
 from torch import nn
 
-from rivulet.model import KERNEL, STRIDE, ModelConfig
+from rivulet.acoustic.model import KERNEL, STRIDE, ModelConfig
+from rivulet.corpora.manifest import read_manifest
 from rivulet.training.batches import Batch, HeadTarget
 from rivulet.training.config import Recipe, read_recipe
 from rivulet.training.heads import HeadedModel, ctc_losses
-from rivulet.training.manifest import read_manifest
 from rivulet.training.precision import autocast
 
 RECIPE = ROOT / "data" / "recipes" / "growth.json"
@@ -276,7 +276,7 @@ def draw(rows: Sequence[Row], found: Sequence[Row]) -> Any:
     """Errors against hours, both logarithmic, and the laws carried on to 960 hours."""
     from matplotlib.ticker import ScalarFormatter
 
-    from rivulet.plots import COLORS
+    from rivulet.evaluation.plots import COLORS
 
     figure, axes = sweep.panels(2)
     along = np.geomspace(2.0, 1.2 * max(ASKED_H), 100)

@@ -13,12 +13,12 @@ import soxr
 import torch
 
 from rivulet.audio import SAMPLE_RATE, Samples, read
+from rivulet.corpora.manifest import Utterance, read_manifest
+from rivulet.evaluation.transcripts import rate
 from rivulet.events import Final
 from rivulet.metrics import error_counts
 from rivulet.recognizer import Recognizer
 from rivulet.training.augment import add_noise
-from rivulet.training.evaluation import rate
-from rivulet.training.manifest import Utterance, read_manifest
 
 TELEPHONE_HZ = 8000
 Change = Callable[[Samples, int], Samples]

@@ -17,14 +17,14 @@ import sweep
 import torch
 from sweep import ROOT, Row, Trial, Workshop, spread
 
-from rivulet.decoder import GreedyDecoder
-from rivulet.latency import match_words
-from rivulet.model import STRIDE, ModelConfig
+from rivulet.acoustic.model import STRIDE, ModelConfig
+from rivulet.corpora.manifest import read_manifest
+from rivulet.decoding.decoder import GreedyDecoder
+from rivulet.evaluation.latency import match_words
 from rivulet.recognizer import DEFAULT_BLOCK_MS, algorithmic_latency_ms
 from rivulet.training.batches import BatchMaker
 from rivulet.training.config import Recipe
 from rivulet.training.corpus import pack
-from rivulet.training.manifest import read_manifest
 from rivulet.training.start import read_run
 
 RECIPE = ROOT / "data" / "recipes" / "shape.json"
@@ -144,7 +144,7 @@ def _key(row: Row) -> tuple[int, int, int]:
 
 def draw(rows: Sequence[Row], reference: ModelConfig) -> Any:
     """Phone errors against the lookahead, and against the streaming step for width and depth."""
-    from rivulet.plots import COLORS
+    from rivulet.evaluation.plots import COLORS
 
     usual = (reference.lookahead_ms, reference.layers, reference.hidden)
     lines = {

@@ -17,18 +17,18 @@ from typing import Any
 import torch
 
 from rivulet import checkpoint
-from rivulet.benchmark import this_machine
-from rivulet.lm import LanguageModel
+from rivulet.corpora.manifest import Utterance, read_manifest, write_manifest
+from rivulet.corpora.subset import subset
+from rivulet.evaluation.speed import this_machine
+from rivulet.evaluation.transcripts import evaluate
+from rivulet.language.model import LanguageModel
 from rivulet.recognizer import Recognizer
 from rivulet.training.config import DataConfig, Recipe, read_recipe, recipe_of
 from rivulet.training.corpus import pack
-from rivulet.training.evaluation import evaluate
 from rivulet.training.export import ExportConfig, export
 from rivulet.training.log import DEV_FILE, STEPS_FILE
 from rivulet.training.loop import train
-from rivulet.training.manifest import Utterance, read_manifest, write_manifest
 from rivulet.training.start import SETTINGS_FILE
-from rivulet.training.subset import subset
 from rivulet.training.targets import complete_dictionary
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -274,7 +274,7 @@ def spread(values: Sequence[float], digits: int = 1, scale: float = 1.0) -> str:
 
 
 def panels(count: int) -> tuple[Any, Any]:
-    """Return a figure and its `count` axes side by side, in the manner of `rivulet.plots`."""
+    """Return a figure and its `count` axes side by side, in the manner of `evaluation.plots`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -290,7 +290,7 @@ def panels(count: int) -> tuple[Any, Any]:
 
 def save_figure(figure: Any, path: Path) -> None:
     """Write a PNG that is the same for the same data."""
-    from rivulet.plots import DPI
+    from rivulet.evaluation.plots import DPI
 
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI, metadata={"Software": None})

@@ -3,7 +3,7 @@
 import contextlib
 
 import rivulet
-from rivulet.microphone import Gap
+from rivulet.live.microphone import Gap
 
 with contextlib.suppress(KeyboardInterrupt):
     for event in rivulet.listen(device=None):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from rivulet.audio import read
+from rivulet.corpora.manifest import read_manifest
+from rivulet.evaluation.transcripts import rate
 from rivulet.events import Final, Partial
 from rivulet.metrics import character_counts, error_counts
 from rivulet.recognizer import Recognizer
-from rivulet.training.evaluation import rate
-from rivulet.training.manifest import read_manifest
 
 EVERY = 12  # of 611 utterances: 51, five minutes
 WORST_WER = {  # the cards have those of all of dev

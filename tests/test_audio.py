@@ -4,9 +4,9 @@ import itertools
 import av
 import numpy as np
 import pytest
-from conftest import SAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import SAMPLES
 
 from rivulet.audio import AudioFile, Resampler, read, to_mono
 from rivulet.errors import AudioError

@@ -7,21 +7,21 @@ from argparse import Namespace
 import numpy as np
 import pytest
 import torch
-from beams import PHONES, language_model
-from conftest import small_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import small_checkpoint
+from support.beams import PHONES, language_model
 
 from rivulet import checkpoint
-from rivulet.beam import BeamConfig
-from rivulet.commands.common import read_hot_words
-from rivulet.confidence import ConfidenceConfig
+from rivulet.acoustic.model import AcousticModel
+from rivulet.commands.flags import read_hot_words
+from rivulet.decoding.beam import BeamConfig
+from rivulet.decoding.confidence import ConfidenceConfig
+from rivulet.decoding.spelled import OpenVocabularyConfig
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import CheckpointError, ConfigError
 from rivulet.events import Alternative, Final, Partial, Word
-from rivulet.model import AcousticModel
 from rivulet.recognizer import DecoderSettings, Recognizer
-from rivulet.spelled import OpenVocabularyConfig
 from rivulet.writers import event_to_dict
 
 # random weights are sure of phones that no word begins with, so every phone has to be tried
@@ -202,7 +202,7 @@ def test_a_checkpoint_keeps_what_was_measured_for_the_beam(tmp_path):
 
 @pytest.mark.parametrize("stored", [None, OpenVocabularyConfig(letters=3)])
 def test_the_flag_decides_before_the_checkpoint(beam, stored):
-    from rivulet.commands.common import _open_vocabulary
+    from rivulet.commands.flags import _open_vocabulary
 
     recognizer = dataclasses.replace(beam, open_vocabulary=stored)
     assert _open_vocabulary(recognizer, None) == stored
@@ -242,7 +242,7 @@ def test_hot_words_are_read_from_flags_and_files(tmp_path):
 
 
 def test_beam_flags_need_the_beam(small):
-    from rivulet.commands.common import _with_decoder_flags
+    from rivulet.commands.flags import _with_decoder_flags
 
     flags = Namespace(
         beam_size=None,

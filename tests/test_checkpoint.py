@@ -4,12 +4,12 @@ import shutil
 
 import pytest
 import torch
-from conftest import ROOT, small_checkpoint
+from support import ROOT, small_checkpoint
 
 from rivulet import checkpoint
+from rivulet.acoustic.quantization import dequantize, quantize
 from rivulet.checkpoint import HASHED, PACKED_FILE, WEIGHTS_FILE, TimingConfig
 from rivulet.errors import CheckpointError, ConfigError
-from rivulet.quantization import dequantize, quantize
 
 EVERY_FILE = (WEIGHTS_FILE, *HASHED)
 

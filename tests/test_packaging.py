@@ -3,7 +3,7 @@ import subprocess
 import sys
 import zipfile
 
-from conftest import ROOT, SAMPLES
+from support import ROOT, SAMPLES
 
 
 def test_the_wheel_carries_both_models_and_works_from_any_folder(tmp_path):

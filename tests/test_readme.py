@@ -5,7 +5,7 @@ import re
 import shlex
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 from rivulet.__main__ import main
 

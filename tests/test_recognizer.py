@@ -3,9 +3,9 @@ import itertools
 
 import numpy as np
 import pytest
-from conftest import SAMPLES, small_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import SAMPLES, small_checkpoint
 
 from rivulet import audio
 from rivulet.checkpoint import TimingConfig

@@ -2,7 +2,7 @@ import io
 import json
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 from rivulet.events import Final, Partial, Word
 from rivulet.writers import FORMATS, open_writer

@@ -8,7 +8,7 @@ from rivulet.errors import RivuletError
 from rivulet.events import Event, Final, Partial, Word
 
 if TYPE_CHECKING:
-    from rivulet.listening import listen, listen_in_background
+    from rivulet.live.listening import listen, listen_in_background
     from rivulet.recognizer import Recognizer, Stream
 
 __version__ = "0.1.0"
@@ -29,8 +29,8 @@ __all__ = [
 HOMES = {
     "Recognizer": "rivulet.recognizer",
     "Stream": "rivulet.recognizer",
-    "listen": "rivulet.listening",
-    "listen_in_background": "rivulet.listening",
+    "listen": "rivulet.live.listening",
+    "listen_in_background": "rivulet.live.listening",
 }
 """name → module that is imported when it is first asked for, because it imports PyTorch."""
 

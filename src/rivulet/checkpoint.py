@@ -26,14 +26,14 @@ from safetensors.torch import load_file, save_file
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from rivulet.beam import BeamConfig
-from rivulet.confidence import ConfidenceConfig
+from rivulet.acoustic.features import FeatureConfig, FeatureStatistics
+from rivulet.acoustic.model import AcousticModel, ModelConfig
+from rivulet.acoustic.quantization import dequantize, quantize
+from rivulet.decoding.beam import BeamConfig
+from rivulet.decoding.confidence import ConfidenceConfig
+from rivulet.decoding.spelled import OpenVocabularyConfig
 from rivulet.errors import CheckpointError, ConfigError
-from rivulet.features import FeatureConfig, FeatureStatistics
-from rivulet.lm import LanguageModel
-from rivulet.model import AcousticModel, ModelConfig
-from rivulet.quantization import dequantize, quantize
-from rivulet.spelled import OpenVocabularyConfig
+from rivulet.language.model import LanguageModel
 from rivulet.tokenizer import Tokenizer
 
 FORMAT = "rivulet-checkpoint"

@@ -9,18 +9,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from rivulet.acoustic.features import HOP, WINDOW, FeatureExtractor
+from rivulet.acoustic.model import STRIDE
 from rivulet.audio import SAMPLE_RATE, Resampler
-from rivulet.beam import BeamConfig, BeamDecoder
 from rivulet.checkpoint import DEFAULT_NAME, Checkpoint, TimingConfig, load
-from rivulet.decoder import DecodedWord, Decoder, GreedyDecoder
+from rivulet.decoding.beam import BeamConfig, BeamDecoder
+from rivulet.decoding.decoder import DecodedWord, Decoder, GreedyDecoder
+from rivulet.decoding.graph import SearchGraph
+from rivulet.decoding.spelled import OpenVocabularyConfig, OpenVocabularyDecoder
 from rivulet.endpoint import EndpointConfig, Endpointer
 from rivulet.errors import AudioError, ConfigError
 from rivulet.events import Event, Final, Partial, Word
-from rivulet.features import HOP, WINDOW, FeatureExtractor
-from rivulet.lm import LanguageModel
-from rivulet.model import STRIDE
-from rivulet.search import SearchGraph
-from rivulet.spelled import OpenVocabularyConfig, OpenVocabularyDecoder
+from rivulet.language.model import LanguageModel
 
 DecoderName = Literal["greedy", "beam"]
 FRAME_S = STRIDE * HOP / SAMPLE_RATE  # seconds per output frame: 0.04

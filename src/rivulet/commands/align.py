@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rivulet.commands.clips import add_clip_flags, load_samples, read_clips
-from rivulet.ctm import SpokenWord, write_ctm
+from rivulet.corpora.manifest import Utterance, write_manifest
 from rivulet.errors import AlignmentError, ConfigError, RivuletError
-from rivulet.training.manifest import Utterance, normalize, write_manifest
+from rivulet.evaluation.ctm import SpokenWord, write_ctm
+from rivulet.text.normalize import normalize
 
 if TYPE_CHECKING:
-    from rivulet.alignment import Aligner, Deviation
     from rivulet.audio import Samples
+    from rivulet.evaluation.alignment import Aligner, Deviation
 
 SENTENCES = (
     "THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG",
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _align(args: argparse.Namespace) -> int:
-    from rivulet.alignment import Aligner
+    from rivulet.evaluation.alignment import Aligner
 
     clips = read_clips(args)
     if not args.output.parent.is_dir():
@@ -88,7 +89,7 @@ def _align(args: argparse.Namespace) -> int:
 def _speak(args: argparse.Namespace) -> int:
     """Write clips that a synthesizer says, with its own word times."""
     from rivulet.audio import SAMPLE_RATE
-    from rivulet.synthesis import speak
+    from rivulet.evaluation.synthesis import speak
 
     if not args.speak.is_file():
         raise ConfigError(f"{args.speak} does not exist; give a text with one sentence a line.")
@@ -115,8 +116,8 @@ def _speak(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     """Compare the aligner with exact times, voice by voice."""
-    from rivulet.alignment import Aligner
-    from rivulet.synthesis import voices
+    from rivulet.evaluation.alignment import Aligner
+    from rivulet.evaluation.synthesis import voices
 
     aligner = Aligner()
     rows: dict[str, Any] = {}
@@ -138,8 +139,8 @@ def check_voice(
     aligner: "Aligner", voice: str
 ) -> tuple[int, int, "Deviation | None", "Deviation | None"]:
     """Align what `voice` says; return words, clips that failed, and how far starts and ends lie."""
-    from rivulet.alignment import deviation
-    from rivulet.synthesis import speak
+    from rivulet.evaluation.alignment import deviation
+    from rivulet.evaluation.synthesis import speak
 
     pairs: list[tuple[SpokenWord, SpokenWord]] = []
     failed = 0

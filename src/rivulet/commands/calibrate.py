@@ -10,8 +10,8 @@ from rivulet.commands.clips import load_samples, spread
 from rivulet.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rivulet.corpora.manifest import Utterance
     from rivulet.recognizer import Recognizer
-    from rivulet.training.manifest import Utterance
 
 
 def add_parser(commands: Any) -> None:
@@ -46,8 +46,8 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, store, and print the numbers with one JSON object as the last line."""
+    from rivulet.corpora.manifest import read_manifest
     from rivulet.recognizer import Recognizer
-    from rivulet.training.manifest import read_manifest
 
     if args.reference is None and not args.confidence and not args.priors:
         raise ConfigError(
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _priors(model: Path, utterances: "list[Utterance]") -> dict[str, Any]:
     from rivulet import checkpoint
-    from rivulet.calibration import phone_priors
+    from rivulet.evaluation.calibration import phone_priors
 
     loaded = checkpoint.load(model)
     priors = phone_priors(loaded, map(load_samples, utterances))
@@ -84,8 +84,8 @@ def _delay(
     args: argparse.Namespace, recognizer: "Recognizer", utterances: "list[Utterance]"
 ) -> dict[str, Any]:
     from rivulet import checkpoint
-    from rivulet.alignment import measure_delay
-    from rivulet.ctm import read_ctm
+    from rivulet.evaluation.alignment import measure_delay
+    from rivulet.evaluation.ctm import read_ctm
 
     words = read_ctm(args.reference)
     clips = [u for u in utterances if u.id in words]
@@ -113,7 +113,7 @@ def _confidence(
     args: argparse.Namespace, recognizer: "Recognizer", utterances: "list[Utterance]"
 ) -> dict[str, Any]:
     from rivulet import checkpoint
-    from rivulet.calibration import collect, fit, reliability
+    from rivulet.evaluation.calibration import collect, fit, reliability
 
     found = [
         collect(recognizer, ((load_samples(u), u.text) for u in utterances[i::2])) for i in (0, 1)

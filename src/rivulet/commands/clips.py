@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rivulet.corpora.manifest import Utterance, read_manifest
 from rivulet.errors import ConfigError, ManifestError
-from rivulet.training.manifest import Utterance, normalize, read_manifest
+from rivulet.text.normalize import normalize
 
 if TYPE_CHECKING:
     from rivulet.audio import Samples

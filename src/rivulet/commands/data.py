@@ -45,15 +45,15 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the manifest and say what is in it."""
-    from rivulet.training import corpora
-    from rivulet.training.manifest import write_manifest
+    from rivulet.corpora import sources
+    from rivulet.corpora.manifest import write_manifest
 
     if args.corpus == "librispeech":
-        found = corpora.librispeech(args.root, args.part, args.download)
+        found = sources.librispeech(args.root, args.part, args.download)
     elif args.corpus == "common-voice":
-        found = corpora.common_voice(args.tsv)
+        found = sources.common_voice(args.tsv)
     else:
-        found = corpora.sound_folder(args.root, with_text=args.corpus == "folder")
+        found = sources.sound_folder(args.root, with_text=args.corpus == "folder")
     unwanted = [part.lower() for part in getattr(args, "exclude", [])]
     kept = [u for u in found if not any(part in str(u.path).lower() for part in unwanted)]
     if not kept:
@@ -67,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
 def run_dictionary(args: argparse.Namespace) -> int:
     """Write the dictionary that a phone head needs, and say what was guessed."""
     from rivulet import checkpoint
-    from rivulet.lm import LanguageModel
-    from rivulet.training.manifest import read_manifest
+    from rivulet.corpora.manifest import read_manifest
+    from rivulet.language.model import LanguageModel
     from rivulet.training.targets import complete_dictionary
 
     shipped = checkpoint.find(checkpoint.DEFAULT_NAME) / checkpoint.LM_FOLDER

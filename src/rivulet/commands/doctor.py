@@ -7,8 +7,8 @@ from rivulet.commands.listen import add_device_flags
 from rivulet.errors import ConfigError, DeviceError
 
 if TYPE_CHECKING:
-    from rivulet.doctor import Finding, Levels
-    from rivulet.microphone import Source
+    from rivulet.live.checks import Finding, Levels
+    from rivulet.live.microphone import Source
 
 SECONDS_RANGE = (3.0, 3600.0)  # a finding needs up to 3 windows of 1 s
 CHECKED = {
@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         DeviceError: there is no library, no device, a refused rate, or the device vanished.
     """
-    from rivulet import devices, microphone
-    from rivulet.doctor import CHECKS, QUIET_S
+    from rivulet.live import devices, microphone
+    from rivulet.live.checks import CHECKS, QUIET_S
 
     low, high = SECONDS_RANGE
     if not low <= args.seconds <= high:
@@ -74,7 +74,7 @@ def examine(source: "Source", seconds: float) -> "tuple[list[Finding], Levels]":
     Raises:
         DeviceError: the device vanished.
     """
-    from rivulet.doctor import Doctor
+    from rivulet.live.checks import Doctor
 
     doctor = Doctor(source.format)
     found: list[Finding] = []

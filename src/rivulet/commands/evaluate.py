@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rivulet.commands.common import (
+from rivulet.commands.flags import (
     add_decoder_flags,
     add_endpoint_flags,
     add_model_flags,
@@ -30,8 +30,8 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from rivulet.training.evaluation import Evaluation, UtteranceResult, evaluate
-    from rivulet.training.manifest import read_manifest
+    from rivulet.corpora.manifest import read_manifest
+    from rivulet.evaluation.transcripts import Evaluation, UtteranceResult, evaluate
 
     utterances = read_manifest(args.manifest)
     recognizer = load_recognizer(args)
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(evaluation: Any) -> None:
-    from rivulet.training.evaluation import rate
+    from rivulet.evaluation.transcripts import rate
 
     rows = {}
     print(f"{'set':32} {'words':>7} {'WER %':>7} {'CER %':>7}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from rivulet.commands.common import (
+from rivulet.commands.flags import (
     add_decoder_flags,
     add_endpoint_flags,
     add_model_flags,
@@ -19,8 +19,8 @@ from rivulet.errors import ConfigError, SessionError
 from rivulet.writers import FORMATS
 
 if TYPE_CHECKING:
-    from rivulet.listening import Listening
-    from rivulet.live import LiveEvent
+    from rivulet.live.listening import Listening
+    from rivulet.live.stream import LiveEvent
 
 
 def add_parser(commands: Any) -> None:
@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _listen(args: argparse.Namespace) -> int:
-    from rivulet import microphone
-    from rivulet.listening import Listening
+    from rivulet.live import microphone
+    from rivulet.live.listening import Listening
 
     recognizer = load_recognizer(args)
     queue_s = microphone.QUEUE_S if args.queue is None else args.queue
@@ -95,7 +95,7 @@ def _listen(args: argparse.Namespace) -> int:
 
 def list_devices() -> int:
     """Print every input device with its host, rates and channels."""
-    from rivulet import devices
+    from rivulet.live import devices
 
     known = devices.devices()
     devices.find_device(known)  # says what to do where there is none
@@ -133,7 +133,7 @@ def _sinks(
     """Return where events go: the screen or standard output, and the file of --output."""
     from rich.console import Console
 
-    from rivulet.console import LiveView, Transcript
+    from rivulet.live.console import LiveView, Transcript
 
     format_name = args.format or "txt"
     sinks: list[Callable[[LiveEvent], None]] = []
@@ -158,7 +158,7 @@ def _sinks(
 
 def _warn(event: "LiveEvent") -> None:
     """Print a warning where the transcript is not."""
-    from rivulet.doctor import Finding
+    from rivulet.live.checks import Finding
 
     if isinstance(event, Finding):
         sys.stderr.write(f"rivulet: warning: {event.message}\n")

@@ -10,17 +10,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rivulet.corpora.manifest import COLUMNS, read_manifest
 from rivulet.errors import ConfigError, LanguageModelError
-from rivulet.lm import LEXICON_FILE, LM_FILE
-from rivulet.training.manifest import COLUMNS, normalize, read_manifest
+from rivulet.language.model import LEXICON_FILE, LM_FILE
+from rivulet.text.normalize import normalize
 
 if TYPE_CHECKING:
-    from rivulet.language.arpa import BackoffModel
-    from rivulet.language.kenlm import Tools
-    from rivulet.language.lexicon import Pronunciations
-    from rivulet.language.spelling import SpellingErrors
-    from rivulet.letters import LetterToSound
-    from rivulet.lm import LanguageModel
+    from rivulet.language.build.arpa import BackoffModel
+    from rivulet.language.build.g2p_training import SpellingErrors
+    from rivulet.language.build.kenlm_tools import Tools
+    from rivulet.language.build.lexicon import Pronunciations
+    from rivulet.language.g2p import LetterToSound
+    from rivulet.language.model import LanguageModel
 
 ALL = "all"  # the name of the whole beside its sets
 
@@ -111,20 +112,20 @@ def _add_build(verbs: Any) -> None:
 
 def run_tools(args: argparse.Namespace) -> int:
     """Fetch and compile KenLM's programs."""
-    from rivulet.language import kenlm
+    from rivulet.language.build import kenlm_tools
 
     if args.jobs < 1:
         raise ConfigError(f"{args.jobs} compilers cannot compile; use at least 1.")
-    tools = kenlm.install(args.output or kenlm.DEFAULT_FOLDER, args.jobs)
+    tools = kenlm_tools.install(args.output or kenlm_tools.DEFAULT_FOLDER, args.jobs)
     print(f"{tools.lmplz}\n{tools.build_binary}")
     if args.output:
-        print(f"tell rivulet with: export {kenlm.ENVIRONMENT}={args.output.absolute()}")
+        print(f"tell rivulet with: export {kenlm_tools.ENVIRONMENT}={args.output.absolute()}")
     return 0
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """Print perplexity and unknown words, a line for each set."""
-    from rivulet.lm import LanguageModel
+    from rivulet.language.model import LanguageModel
 
     results = evaluate(LanguageModel.load(args.model), args.texts)
     print(json.dumps({"lm": str(args.model), "evaluation": results}))
@@ -133,7 +134,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
 def run_pronounce(args: argparse.Namespace) -> int:
     """Print a line for each pronunciation of each word."""
-    from rivulet.lm import LanguageModel
+    from rivulet.language.model import LanguageModel
 
     model = LanguageModel.load(args.model)
     for word in args.words:
@@ -144,11 +145,11 @@ def run_pronounce(args: argparse.Namespace) -> int:
 
 def run_build(args: argparse.Namespace) -> int:
     """Build, measure, and print the numbers with one JSON object as the last line."""
-    from rivulet.language import kenlm, lexicon
-    from rivulet.lm import FILES, LanguageModel
+    from rivulet.language.build import kenlm_tools, lexicon
+    from rivulet.language.model import FILES, LanguageModel
 
     _check(args)
-    tools = kenlm.find()
+    tools = kenlm_tools.find()
     dictionaries = _dictionaries(args.dictionary)
     args.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.output, prefix="unfinished-") as name:
@@ -177,7 +178,7 @@ def run_build(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Check all flags before anything long begins."""
-    from rivulet.language.kenlm import check_order
+    from rivulet.language.build.kenlm_tools import check_order
 
     check_order(args.order, args.prune)
     if not args.texts and not args.arpa:
@@ -196,7 +197,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _dictionaries(names: list[str] | None) -> "dict[str, Pronunciations]":
     """Return the dictionaries by file name, or the lexicon of the shipped model."""
-    from rivulet.language.lexicon import read_dictionary
+    from rivulet.language.build.lexicon import read_dictionary
 
     return {Path(n).name: read_dictionary(n) for n in names or [str(_shipped() / LEXICON_FILE)]}
 
@@ -211,7 +212,7 @@ def _ngrams(
     args: argparse.Namespace, known: "Pronunciations", tools: "Tools", work: Path
 ) -> "BackoffModel":
     """Estimate, read or mix the n-grams; write `lm.bin` to `work`."""
-    from rivulet.language import arpa, pruning, text
+    from rivulet.language.build import arpa, pruning, text
 
     path = work / "lm.arpa"
     ready = arpa.read(args.arpa) if args.arpa else None
@@ -245,17 +246,17 @@ def _letters(
     args: argparse.Namespace, dictionaries: "dict[str, Pronunciations]", tools: "Tools", work: Path
 ) -> "tuple[LetterToSound, SpellingErrors | None]":
     """Train letter-to-sound on the dictionaries and measure it; or take the shipped model's."""
-    from rivulet.language import lexicon, spelling
-    from rivulet.letters import LetterToSound
+    from rivulet.language.build import g2p_training, lexicon
+    from rivulet.language.g2p import LetterToSound
 
     if not args.dictionary:
         return LetterToSound.load(_shipped()), None
     merged = lexicon.merge(dictionaries.values())
     errors = None
     if args.held_out:
-        rest, held_out = spelling.hold_out(merged, args.held_out)
-        errors = spelling.measure(spelling.train(rest, work, tools), held_out)
-    return spelling.train(merged, work, tools), errors
+        rest, held_out = g2p_training.hold_out(merged, args.held_out)
+        errors = g2p_training.measure(g2p_training.train(rest, work, tools), held_out)
+    return g2p_training.train(merged, work, tools), errors
 
 
 def _print_numbers(numbers: dict[str, Any]) -> None:
@@ -279,7 +280,7 @@ def _print_numbers(numbers: dict[str, Any]) -> None:
 
 def evaluate(model: "LanguageModel", paths: list[Path]) -> dict[str, dict[str, float]]:
     """Measure texts and manifests, print a line for each set, and return the numbers by set."""
-    from rivulet.lm import Perplexity
+    from rivulet.language.model import Perplexity
 
     sets: dict[str, list[str]] = {}
     for path in paths:
@@ -306,7 +307,7 @@ def evaluate(model: "LanguageModel", paths: list[Path]) -> dict[str, dict[str, f
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Yield (set, normalized line) of a text, or of a manifest by the first folder of its paths."""
-    from rivulet.language.arpa import open_text
+    from rivulet.language.build.arpa import open_text
 
     with open_text(path) as file:
         first = file.readline()

@@ -11,9 +11,9 @@ from rivulet.errors import CheckpointError, SessionError
 from rivulet.writers import FORMATS
 
 if TYPE_CHECKING:
+    from rivulet.live.recording import Session
+    from rivulet.live.replay import ReplayReport
     from rivulet.recognizer import Recognizer
-    from rivulet.session import Session
-    from rivulet.session_replay import ReplayReport
 
 
 def add_parser(commands: Any) -> None:
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         SessionError: an event differs, the file is damaged, or the model is another.
     """
-    from rivulet.session import Session, export_wav
+    from rivulet.live.recording import Session, export_wav
 
     session = Session(args.session)
     if args.wav is not None:
@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
 def _replay(args: argparse.Namespace, session: "Session") -> int:
     import torch
 
-    from rivulet.console import Transcript
-    from rivulet.session_replay import ReplayReport, replay
+    from rivulet.live.console import Transcript
+    from rivulet.live.replay import ReplayReport, replay
 
     torch.set_num_threads(session.header.threads)
     recognizer = _recognizer(args.model, session)
@@ -99,7 +99,7 @@ def _ending(report: "ReplayReport") -> str:
 
 
 def _difference(report: "ReplayReport", session: "Session") -> str:
-    from rivulet.session import arithmetic
+    from rivulet.live.recording import arithmetic
 
     assert report.difference is not None
     difference = report.difference

@@ -101,7 +101,7 @@ def run_train(args: argparse.Namespace) -> int:
 
 def _check(data: "DataConfig") -> None:
     """Read what lists the data, so that a mistake in it is said before processes are started."""
-    from rivulet.training.manifest import read_manifest
+    from rivulet.corpora.manifest import read_manifest
     from rivulet.training.targets import read_dictionary
 
     for manifest in (*data.train, data.dev, data.noise):
@@ -137,7 +137,7 @@ def _share(processes: int) -> int:
 def run_export(args: argparse.Namespace) -> int:
     """Write the checkpoint and say what it is."""
     from rivulet import checkpoint
-    from rivulet.beam import BeamConfig
+    from rivulet.decoding.beam import BeamConfig
     from rivulet.training.export import ExportConfig, export
 
     config = ExportConfig(

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rivulet.commands.common import (
+from rivulet.commands.flags import (
     add_decoder_flags,
     add_endpoint_flags,
     add_model_flags,

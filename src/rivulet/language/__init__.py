@@ -1,1 +1,1 @@
-"""Making language models, lexicons and letter-to-sound models; recognition needs none of it."""
+"""Words: the n-gram over them, the lexicon, and how unknown ones sound."""

@@ -1,1 +1,1 @@
-"""How a model is made: manifests, augmentation, the loop, evaluation."""
+"""How a model is made: features, augmentation, the loop, export."""

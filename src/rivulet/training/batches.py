@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rivulet.audio import SAMPLE_RATE, Samples
-from rivulet.features import (
+from rivulet.acoustic.features import (
     FRAMES_PER_SECOND,
     FeatureConfig,
     FeatureStatistics,
     LogMel,
     band_centers,
 )
-from rivulet.model import STRIDE, ModelConfig
+from rivulet.acoustic.model import STRIDE, ModelConfig
+from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.training.augment import (
     AugmentConfig,
     augment_sound,

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from rivulet.acoustic.features import FeatureConfig
+from rivulet.acoustic.model import ModelConfig
 from rivulet.errors import ConfigError
-from rivulet.features import FeatureConfig
-from rivulet.model import ModelConfig
 from rivulet.training.augment import AugmentConfig
 
 OptimizerKind = Literal["adamw", "muon"]

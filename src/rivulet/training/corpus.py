@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rivulet import audio
+from rivulet.corpora.manifest import Utterance
 from rivulet.errors import AudioError
-from rivulet.training.manifest import Utterance
 
 PACK_FORMAT = 1  # changes when the layout of the packed file does
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from rivulet import checkpoint
-from rivulet.beam import BeamConfig
 from rivulet.checkpoint import BeamSettings, Checkpoint
+from rivulet.decoding.beam import BeamConfig
 from rivulet.errors import ConfigError
-from rivulet.lm import LanguageModel
+from rivulet.language.model import LanguageModel
 from rivulet.training.start import Start, TrainedRun, read_run, read_start
 
 

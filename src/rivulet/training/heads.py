@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rivulet.acoustic.model import AcousticModel, ModelConfig
 from rivulet.errors import ConfigError
-from rivulet.model import AcousticModel, ModelConfig
 from rivulet.training.batches import Batch, HeadTarget
 from rivulet.training.gru import TrainingGRU
 

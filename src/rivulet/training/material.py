@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.torch import load_file, save_file
 
+from rivulet.acoustic.features import FeatureStatistics
+from rivulet.corpora.manifest import read_manifest
 from rivulet.errors import ConfigError
-from rivulet.features import FeatureStatistics
 from rivulet.tokenizer import Tokenizer
 from rivulet.training import targets
 from rivulet.training.augment import AugmentConfig
@@ -17,7 +18,6 @@ from rivulet.training.batches import BatchMaker, encode_all, measure_statistics,
 from rivulet.training.config import DataConfig, Recipe
 from rivulet.training.corpus import Corpus, pack
 from rivulet.training.log import say
-from rivulet.training.manifest import read_manifest
 from rivulet.training.start import SETTINGS_FILE, STATISTICS_FILE, Start, tokenizers_of
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from rivulet.decoder import GreedyDecoder
+from rivulet.decoding.decoder import GreedyDecoder
 from rivulet.metrics import error_counts
 from rivulet.training import targets
 from rivulet.training.batches import BatchMaker, load_batches, plan_epoch

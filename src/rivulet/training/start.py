@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rivulet import checkpoint
+from rivulet.acoustic.features import FeatureStatistics
+from rivulet.acoustic.model import RecurrentLayer
 from rivulet.errors import ConfigError
-from rivulet.features import FeatureStatistics
-from rivulet.model import RecurrentLayer
 from rivulet.tokenizer import Tokenizer
 from rivulet.training.config import Recipe, recipe_of
 from rivulet.training.heads import HeadedModel

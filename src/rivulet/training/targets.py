@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rivulet.errors import ConfigError, ManifestError
-from rivulet.textfiles import DAMAGED, read_pronunciations
+from rivulet.language.files import DAMAGED, read_pronunciations
 from rivulet.tokenizer import BLANK, BOUNDARY, Tokenizer
 
 Encode = Callable[

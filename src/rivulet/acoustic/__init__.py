@@ -1,0 +1,1 @@
+"""From samples to log-probabilities: features and the network."""

@@ -1,0 +1,199 @@
+"""Flags that several commands share."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rivulet.endpoint import EndpointConfig
+from rivulet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rivulet.decoding.spelled import OpenVocabularyConfig
+    from rivulet.recognizer import Recognizer
+
+DEFAULT_BOOST = 4.0  # nats: an expected phrase then wins against one 50 times likelier
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare which model runs and how.
+
+    Where none is given, they are None until `fill_model_flags`: the modules that know defaults and
+    bounds import PyTorch, which takes seconds.
+    """
+    parser.add_argument("-m", "--model", help="model name or folder (default)")
+    parser.add_argument(
+        "--block-ms",
+        type=int,
+        metavar="MS",
+        help="the model advances by so much sound at a time: 40, 80, 160 or 320 (160)",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, help="CPU threads of the network (%(default)s)"
+    )
+
+
+def fill_model_flags(args: argparse.Namespace) -> None:
+    """Put the defaults in the place of model and block that were not given.
+
+    Raises:
+        ConfigError: the block cannot be chosen.
+    """
+    from rivulet import checkpoint
+    from rivulet.recognizer import BLOCK_MS, DEFAULT_BLOCK_MS
+
+    args.model = args.model or checkpoint.DEFAULT_NAME
+    args.block_ms = DEFAULT_BLOCK_MS if args.block_ms is None else args.block_ms
+    if args.block_ms not in BLOCK_MS:
+        raise ConfigError(f"--block-ms {args.block_ms} cannot be used; choose one of {BLOCK_MS}.")
+
+
+def add_decoder_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare how words are found."""
+    group = parser.add_argument_group("decoding (the model's own settings where none is given)")
+    group.add_argument(
+        "--decoder",
+        choices=("beam", "greedy"),
+        help="beam: lexicon and language model; greedy: the acoustic model alone",
+    )
+    group.add_argument("--beam-size", type=int, metavar="N", help="hypotheses kept")
+    group.add_argument("--lm-weight", type=float, metavar="W", help="weight of the language model")
+    group.add_argument("--word-score", type=float, metavar="NATS", help="added for every word")
+    group.add_argument(
+        "--prior-weight", type=float, metavar="W", help="of the phones' priors, taken off"
+    )
+    group.add_argument(
+        "--piece-weight", type=float, metavar="W", help="of the pieces a word is spelled with"
+    )
+    group.add_argument("--piece-score", type=float, metavar="NATS", help="added for every piece")
+    group.add_argument(
+        "--hot-word",
+        action="append",
+        default=[],
+        metavar="PHRASE[=NATS]",
+        help=f"a phrase to expect, in any spelling, and its boost ({DEFAULT_BOOST})",
+    )
+    group.add_argument(
+        "--hot-words", type=Path, metavar="FILE", help="the same, one a line; # begins a comment"
+    )
+    group.add_argument(
+        "--alternatives",
+        type=int,
+        default=0,
+        metavar="N",
+        help="readings to give in json and jsonl",
+    )
+    group.add_argument(
+        "--open-vocabulary",
+        action=argparse.BooleanOptionalAction,
+        help="spell words that are not in the lexicon where its words fit badly",
+    )
+
+
+def read_hot_words(phrases: Sequence[str], file: Path | None) -> dict[str, float]:
+    """Return phrases and boosts from `PHRASE[=NATS]`, the file's first.
+
+    Raises:
+        ConfigError: the file cannot be read, or a boost is no number.
+    """
+    lines: list[str] = []
+    if file is not None:
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the hot words in {file} cannot be read ({error}).") from error
+    found = {}
+    for entry in [*(line.split("#")[0].strip() for line in lines), *phrases]:
+        phrase, separator, boost = entry.rpartition("=")
+        try:
+            if entry:
+                found[phrase.strip() if separator else entry] = (
+                    float(boost) if separator else DEFAULT_BOOST
+                )
+        except ValueError as error:
+            raise ConfigError(
+                f"the boost of the hot phrase {entry!r} is no number; write PHRASE=NATS, for "
+                f"example {phrase.strip()}={DEFAULT_BOOST}."
+            ) from error
+    return found
+
+
+def add_endpoint_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare when a segment ends."""
+    default = EndpointConfig()
+    group = parser.add_argument_group("endpoints (Kaldi's rules, in seconds; inf switches one off)")
+    group.add_argument(
+        "--rule1-silence",
+        type=float,
+        default=default.rule1_silence_s,
+        metavar="S",
+        help="silence that ends a segment without speech (%(default)s)",
+    )
+    group.add_argument(
+        "--rule2-silence",
+        type=float,
+        default=default.rule2_silence_s,
+        metavar="S",
+        help="silence that ends a segment after speech (%(default)s)",
+    )
+    group.add_argument(
+        "--rule3-length",
+        type=float,
+        default=default.rule3_length_s,
+        metavar="S",
+        help="the longest segment (%(default)s)",
+    )
+
+
+def load_recognizer(args: argparse.Namespace) -> "Recognizer":
+    """Return the recognizer that the flags describe."""
+    import torch
+
+    from rivulet.recognizer import Recognizer
+
+    fill_model_flags(args)
+    if args.threads < 1:
+        raise ConfigError(f"{args.threads} threads cannot compute; use at least 1.")
+    torch.set_num_threads(args.threads)
+    endpoint = EndpointConfig(args.rule1_silence, args.rule2_silence, args.rule3_length)
+    recognizer = Recognizer.load(args.model, args.block_ms, endpoint, args.decoder)
+    return _with_decoder_flags(recognizer, args)
+
+
+def _with_decoder_flags(recognizer: "Recognizer", args: argparse.Namespace) -> "Recognizer":
+    given = {field.name: getattr(args, field.name, None) for field in fields(recognizer.beam)}
+    changed = {name: value for name, value in given.items() if value is not None}
+    hot_words = read_hot_words(args.hot_word, args.hot_words)
+    if args.alternatives < 0:
+        raise ConfigError(f"{args.alternatives} alternatives cannot be given; ask for 0 or more.")
+    asked = changed or hot_words or args.alternatives or args.open_vocabulary
+    if recognizer.graph is None and asked:
+        raise ConfigError(
+            "beam settings, hot words, alternatives and an open vocabulary need the beam, and this "
+            "is greedy decoding; leave them out, or use a model with a language model and "
+            "--decoder beam."
+        )
+    if args.prior_weight is not None and not recognizer.checkpoint.beam.priors:
+        raise ConfigError(
+            f"the model {recognizer.checkpoint.name} knows 0 priors, so --prior-weight changes "
+            "nothing; measure them with `rivulet calibrate --priors`."
+        )
+    wider = replace(
+        recognizer,
+        beam=replace(recognizer.beam, **changed),
+        alternatives=args.alternatives,
+        open_vocabulary=_open_vocabulary(recognizer, args.open_vocabulary),
+    )
+    return wider.with_hot_words(hot_words)
+
+
+def _open_vocabulary(
+    recognizer: "Recognizer", wanted: bool | None
+) -> "OpenVocabularyConfig | None":
+    """Return the model's thresholds, or the usual ones where it has none and they are asked for."""
+    from rivulet.decoding.spelled import OpenVocabularyConfig
+
+    if wanted is None:
+        return recognizer.open_vocabulary
+    return (recognizer.open_vocabulary or OpenVocabularyConfig()) if wanted else None

@@ -1,0 +1,1 @@
+"""Lists of utterances, and where speech with known text comes from."""

@@ -1,0 +1,1 @@
+"""From log-probabilities to words: greedy, or a beam with lexicon and language model."""

@@ -1,0 +1,1 @@
+"""How well and how late: word error rates, latency, speed, beside other recognizers."""

@@ -1,0 +1,192 @@
+"""How well several engines hear the same clips: every clip streamed through each, errors counted.
+
+All texts are normalized alike. Every clip counts for every engine: where one fails, it has heard
+nothing, and each word counts as missed.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from rivulet import audio
+from rivulet.audio import SAMPLE_RATE, Samples
+from rivulet.corpora.manifest import Utterance
+from rivulet.errors import AudioError
+from rivulet.evaluation.streaming import ReplayConfig, apart, replay, warm_up
+from rivulet.evaluation.systems import EngineConfig, load_engine
+from rivulet.events import Final
+from rivulet.metrics import ErrorCounts, add_counts, error_counts, middle_95, resampled_rates
+from rivulet.text.normalize import normalize
+
+Unit = Literal["utterance", "speaker"]
+Interval = tuple[float, float]
+Rates = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class HeardClip:
+    """What an engine heard in a clip, its errors in words, seconds of sound and of computing.
+
+    failure: why the engine could not hear it; empty if it could.
+    """
+
+    text: str
+    words: ErrorCounts
+    audio_s: float
+    compute_s: float
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class EngineHearing:
+    """One engine and what it heard, in the order of the clips."""
+
+    name: str
+    digest: str
+    size_bytes: int
+    load_s: float
+    clips: tuple[HeardClip, ...]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """One engine on several clips.
+
+    words: errors and words of all clips.
+    interval: in which the word error rate lies with 95 % confidence; None below two units.
+    less: word error rate of the first engine less this one's, and its interval; None for the first.
+    rtf: seconds of computing per second of sound; None if no clip was heard.
+    failed: clips that it could not hear.
+    """
+
+    words: ErrorCounts
+    interval: Interval | None
+    less: float | None
+    less_interval: Interval | None
+    rtf: float | None
+    failed: int
+
+    @property
+    def wer(self) -> float:
+        """Errors per reference word."""
+        return self.words.errors / max(1, self.words.reference)
+
+    @property
+    def surely_worse(self) -> bool:
+        """Whether the first engine makes fewer errors with 95 % confidence."""
+        return self.less_interval is not None and self.less_interval[1] < 0.0
+
+
+def hear_apart(config: EngineConfig, clips: Sequence[Utterance], chunk_ms: int) -> EngineHearing:
+    """Do `hear` in a process of its own.
+
+    Raises:
+        EngineError: the engine has no model, or its process died.
+        CheckpointError: rivulet's model is missing, altered or too new.
+    """
+    return apart(config, partial(hear, config, clips, chunk_ms))
+
+
+def hear(config: EngineConfig, clips: Sequence[Utterance], chunk_ms: int) -> EngineHearing:
+    """Load an engine and stream every clip through a session of its own, `chunk_ms` at a time."""
+    began = time.perf_counter()
+    listener = _Listener(config, chunk_ms)
+    load_s = time.perf_counter() - began
+    heard = tuple(listener.hear(clip) for clip in clips)
+    engine = listener.engine
+    name = config.label or config.name
+    return EngineHearing(name, engine.digest, engine.size_bytes, load_s, heard)
+
+
+class _Listener:
+    """An engine that is loaded again after it failed: it may have stopped within a sentence."""
+
+    def __init__(self, config: EngineConfig, chunk_ms: int) -> None:
+        self._config = config
+        self._chunk = chunk_ms * SAMPLE_RATE // 1000
+        self._load()
+
+    def _load(self) -> None:
+        self.engine = load_engine(self._config)
+        self._cold = True
+
+    def hear(self, clip: Utterance) -> HeardClip:
+        try:
+            return self._hear(clip, np.concatenate(list(audio.read(clip.path))))
+        except AudioError as error:
+            return _failed(clip, str(error))
+        except Exception as error:  # an engine of others may raise anything
+            self._load()
+            return _failed(clip, f"{type(error).__name__}: {error}")
+
+    def _hear(self, clip: Utterance, samples: Samples) -> HeardClip:
+        if self._cold:
+            warm_up(self.engine, samples)
+            self._cold = False
+        seen, compute_s = replay(self.engine.session(), samples, self._chunk, ReplayConfig())
+        finals = (one.event.text for one in seen if isinstance(one.event, Final))
+        text = normalize(" ".join(finals))
+        counts = error_counts(normalize(clip.text).split(), text.split())
+        return HeardClip(text, counts, len(samples) / SAMPLE_RATE, compute_s)
+
+
+def _failed(clip: Utterance, why: str) -> HeardClip:
+    missed = error_counts(normalize(clip.text).split(), [])
+    return HeardClip("", missed, 0.0, 0.0, " ".join(why.split()))
+
+
+def compare(
+    clips: Sequence[Utterance],
+    engines: Sequence[EngineHearing],
+    unit: Unit,
+    part: str | None = None,
+) -> list[Accuracy]:
+    """Return the accuracy of each engine on the clips of `part`, or on all.
+
+    Args:
+        clips: n ≥ 1.
+        engines: what each heard in them; the others are compared with the first.
+        unit: what chance draws for the intervals: utterances tell how sure the rate is for these
+            speakers, speakers for others.
+        part: first folder of the clips' paths.
+    """
+    places = [i for i, clip in enumerate(clips) if part in (None, clip.set_name)]
+    groups = _groups([clips[i] for i in places], unit)
+    first: Rates | None = None
+    accuracies: list[Accuracy] = []
+    for engine in engines:
+        heard = [engine.clips[i] for i in places]
+        units = [add_counts(heard[i].words for i in group) for group in groups]
+        rates = resampled_rates(units) if len(units) > 1 else None
+        accuracies.append(_accuracy(heard, rates, accuracies[0] if accuracies else None, first))
+        first = rates if first is None else first
+    return accuracies
+
+
+def _accuracy(
+    heard: Sequence[HeardClip], rates: Rates | None, leader: Accuracy | None, first: Rates | None
+) -> Accuracy:
+    words = add_counts(clip.words for clip in heard)
+    wer = words.errors / max(1, words.reference)
+    audio_s = sum(clip.audio_s for clip in heard)
+    return Accuracy(
+        words=words,
+        interval=None if rates is None else middle_95(rates),
+        less=None if leader is None else leader.wer - wer,
+        less_interval=None if rates is None or first is None else middle_95(first - rates),
+        rtf=sum(clip.compute_s for clip in heard) / audio_s if audio_s else None,
+        failed=sum(bool(clip.failure) for clip in heard),
+    )
+
+
+def _groups(clips: Sequence[Utterance], unit: Unit) -> list[list[int]]:
+    """Return the places of the clips that chance draws together."""
+    groups: dict[object, list[int]] = {}
+    for place, clip in enumerate(clips):
+        groups.setdefault(clip.speaker if unit == "speaker" else place, []).append(place)
+    return list(groups.values())

@@ -1,0 +1,202 @@
+"""Where each word of a known text lies in its sound, by a judge other than the recognizer judged.
+
+`Aligner` is PocketSphinx's forced alignment: an independent HMM recognizer that is told the words
+and only has to place them. `measure_delay` uses such times to find how late a rivulet model shows
+a word.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from rivulet.audio import SAMPLE_RATE, Samples
+from rivulet.checkpoint import TimingConfig
+from rivulet.errors import AlignmentError, EngineError
+from rivulet.evaluation.ctm import SpokenWord
+from rivulet.evaluation.latency import match_words
+from rivulet.events import Final, Word
+from rivulet.language.g2p_rules import guess
+from rivulet.recognizer import Recognizer
+
+FRAME_S = 0.01  # PocketSphinx: 100 frames a second
+FRAME_CENTER_S = (0.025625 - FRAME_S) / 2  # between two 25.6 ms windows, mid-window
+BEAMS = (None, 1e-120)  # its own beam, and one so wide that nearly every path stays
+PAD_S = 0.2  # zeros around a clip: without, its last word swallows a short pause (170 ms)
+FULL_SCALE = 32767  # of int16
+INSTALL = "install it with `pip install rivulet[bench]`"
+
+
+@dataclass(frozen=True)
+class Delay:
+    """How much later than spoken a model shows words; seconds.
+
+    start_s, end_s: medians over `words` matched words, as `TimingConfig` wants them.
+    start_spread_s, end_spread_s: half the distance between the 16th and the 84th percentile; one
+        standard deviation if the errors were normal.
+    """
+
+    start_s: float
+    end_s: float
+    start_spread_s: float
+    end_spread_s: float
+    words: int
+
+    def timing(self, measured_on: str) -> TimingConfig:
+        """Return what a checkpoint stores; `measured_on` names the reference, in words."""
+        return TimingConfig(round(self.start_s, 3), round(self.end_s, 3), measured_on)
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far one set of word times lies from another; seconds, later is positive.
+
+    median_s: systematic difference.
+    mean_abs_s, p90_abs_s: size of the difference of one word.
+    within_20ms, within_50ms: share of words closer than that, 0 to 1.
+    """
+
+    median_s: float
+    mean_abs_s: float
+    p90_abs_s: float
+    within_20ms: float
+    within_50ms: float
+
+
+class Aligner:
+    """Forced alignment by PocketSphinx; what it says of a clip rests on that clip alone."""
+
+    def __init__(self) -> None:
+        """Load the American English model that comes with the package.
+
+        Raises:
+            EngineError: PocketSphinx is not installed.
+        """
+        self.guessed: set[str] = set()  # words that its dictionary lacked
+        self._decoders = [_decoder(beam) for beam in BEAMS]
+        self._cepstra = self._decoders[0].get_cmn(False)
+
+    def align(self, samples: Samples, text: str) -> tuple[SpokenWord, ...]:
+        """Find the words of `text` (upper case A-Z, apostrophe, space) in mono 16 kHz samples (n,).
+
+        Raises:
+            AlignmentError: there is no word, no sound, or the words do not fit into the sound.
+        """
+        words = text.split()
+        if not words:
+            raise AlignmentError("a clip without words cannot be aligned; leave it out.")
+        if not len(samples):
+            raise AlignmentError(f"0 samples cannot hold {len(words)} words; record it again.")
+        sound = (np.clip(samples, -1.0, 1.0) * FULL_SCALE).astype("<i2")
+        pcm = np.pad(sound, int(PAD_S * SAMPLE_RATE)).tobytes()
+        for decoder in self._decoders:
+            found = self._place(decoder, words, pcm)
+            if found is not None:
+                return found
+        raise AlignmentError(
+            f"{len(words)} words do not fit into {len(samples) / SAMPLE_RATE:.2f} s of sound "
+            f"({' '.join(words[:4])} ...); check that the text is what was said."
+        )
+
+    def _place(self, decoder: Any, words: list[str], pcm: bytes) -> tuple[SpokenWord, ...] | None:
+        lower = [word.lower() for word in words]
+        for word in lower:
+            if decoder.lookup_word(word) is None:
+                self.guessed.add(word)
+                decoder.add_word(word, guess(word, decoder.lookup_word), True)
+        try:
+            decoder.set_align_text(" ".join(lower))
+            decoder.set_cmn(self._cepstra)
+            decoder.start_utt()
+            decoder.process_raw(pcm, full_utt=True)
+            decoder.end_utt()
+        except RuntimeError:  # the search died: no path through the sound
+            return None
+        segments = [s for s in decoder.seg() or () if not s.word.startswith(("<", "["))]
+        if [s.word.split("(")[0] for s in segments] != lower:
+            return None
+        limit = len(pcm) / 2 / SAMPLE_RATE - 2 * PAD_S
+        return tuple(
+            SpokenWord(word, _seconds(s.start_frame, limit), _seconds(s.end_frame + 1, limit))
+            for word, s in zip(words, segments, strict=True)
+        )
+
+
+@cache
+def shared_aligner() -> Aligner:
+    """Return one aligner for the whole process; loading its model takes a while.
+
+    Raises:
+        EngineError: PocketSphinx is not installed.
+    """
+    return Aligner()
+
+
+def measure_delay(
+    recognizer: Recognizer, clips: Iterable[tuple[Samples, Sequence[SpokenWord]]]
+) -> Delay:
+    """Compare the uncorrected word times of `recognizer` with true ones.
+
+    Args:
+        recognizer: its stored `TimingConfig` is left out of the measurement.
+        clips: mono 16 kHz samples (n,) and the words said in them with their true times.
+
+    Raises:
+        AlignmentError: not one word was recognized, so there is nothing to measure.
+    """
+    loaded = recognizer.checkpoint
+    late = replace(loaded, timing=TimingConfig(), beam=replace(loaded.beam, timing=TimingConfig()))
+    raw = replace(recognizer, checkpoint=late)
+    starts: list[float] = []
+    ends: list[float] = []
+    for samples, spoken in clips:
+        heard = _recognize(raw, samples)
+        for i, j in match_words([w.text for w in spoken], [w.text for w in heard]).equal:
+            starts.append(heard[j].start - spoken[i].start)
+            ends.append(heard[j].end - spoken[i].end)
+    if not starts:
+        raise AlignmentError(
+            "0 words were recognized, so their delay cannot be measured; train the model further."
+        )
+    return Delay(median(starts), median(ends), _spread(starts), _spread(ends), len(starts))
+
+
+def deviation(measured: Sequence[float], true: Sequence[float]) -> Deviation:
+    """Compare times (n,) with true times (n,), n ≥ 1; seconds."""
+    difference = np.subtract(measured, true)
+    size = np.abs(difference)
+    return Deviation(
+        float(np.median(difference)),
+        float(size.mean()),
+        float(np.percentile(size, 90)),
+        float((size <= 0.02).mean()),
+        float((size <= 0.05).mean()),
+    )
+
+
+def _recognize(recognizer: Recognizer, samples: Samples) -> list[Word]:
+    stream = recognizer.stream()
+    events = [*stream.accept(samples), *stream.finish()]
+    return [word for event in events if isinstance(event, Final) for word in event.words]
+
+
+def _spread(values: list[float]) -> float:
+    low, high = np.percentile(values, [16, 84])
+    return float(high - low) / 2
+
+
+def _seconds(frame: int, limit: float) -> float:
+    """Time of the boundary before a frame of the padded sound, inside the sound itself."""
+    return round(min(max(frame * FRAME_S + FRAME_CENTER_S - PAD_S, 0.0), limit), 3)
+
+
+def _decoder(beam: float | None) -> Any:
+    try:
+        import pocketsphinx
+    except ImportError as error:
+        raise EngineError(f"the aligner PocketSphinx is not installed; {INSTALL}.") from error
+    wide = {} if beam is None else {"beam": beam, "wbeam": beam, "pbeam": beam}
+    return pocketsphinx.Decoder(samprate=SAMPLE_RATE, lm=None, loglevel="FATAL", **wide)

@@ -1,0 +1,148 @@
+"""What is measured of a finished model: phones' priors, and how far confidence can be believed."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rivulet.acoustic.features import FeatureExtractor
+from rivulet.acoustic.model import STRIDE
+from rivulet.audio import Samples
+from rivulet.checkpoint import Checkpoint
+from rivulet.decoding.confidence import ConfidenceConfig, WordEvidence
+from rivulet.decoding.decoder import DecodedWord
+from rivulet.errors import ConfigError
+from rivulet.evaluation.latency import match_words
+from rivulet.events import Event
+from rivulet.recognizer import Recognizer, Stream
+
+BINS = 10
+ROUNDS = 25  # of Newton's method; it settles in about eight
+LEAST_PRIOR = 1e-4  # a phone that is hardly ever written must not gain without bound
+RIDGE = 1e-3  # keeps the weights finite where right and wrong words can be told apart for certain
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Words whose confidence lies in one tenth of [0, 1]."""
+
+    words: int
+    confidence: float
+    right: float
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """The reliability table and what follows from it.
+
+    error: expected calibration error, the mean distance of a bin's confidence from its share of
+        right words, by words (Naeini et al. 2015).
+    separation: chance that a right word has more confidence than a wrong one; 0.5 is a guess.
+    """
+
+    bins: tuple[Bin, ...]
+    error: float
+    separation: float
+
+
+class _EvidenceStream(Stream):
+    """Keeps what the search saw of every word."""
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        super().__init__(recognizer)
+        self.heard: list[DecodedWord] = []
+
+    def _close(self, words: list[DecodedWord]) -> list[Event]:
+        self.heard += words
+        return super()._close(words)
+
+
+def collect(
+    recognizer: Recognizer, clips: Iterable[tuple[Samples, str]]
+) -> list[tuple[WordEvidence, bool]]:
+    """Return the evidence of every word heard in mono 16 kHz samples (n,), and if it was said.
+
+    Raises:
+        ConfigError: the recognizer decodes greedily, or not one word was heard.
+    """
+    if recognizer.graph is None:
+        raise ConfigError("greedy decoding has 0 settings of confidence to fit; use the beam.")
+    found = []
+    for samples, text in clips:
+        stream = _EvidenceStream(recognizer)
+        stream.accept(samples)
+        stream.finish()
+        right = {j for _, j in match_words(text.split(), [w.text for w in stream.heard]).equal}
+        found += [(w.evidence, i in right) for i, w in enumerate(stream.heard) if w.evidence]
+    if not found:
+        raise ConfigError("0 words were heard, so confidence cannot be fitted; give more speech.")
+    return found
+
+
+@torch.inference_mode()
+def phone_priors(loaded: Checkpoint, clips: Iterable[Samples]) -> tuple[float, ...]:
+    """Return the log of each phone's mean probability over mono 16 kHz samples (n,), blank first.
+
+    Raises:
+        ConfigError: the model writes no phones, or there is no sound.
+    """
+    if loaded.phones is None:
+        raise ConfigError("the model writes 0 phones, so they have no priors; use another model.")
+    first = len(loaded.tokenizer)
+    sums, frames = torch.zeros(len(loaded.phones), dtype=torch.float64), 0
+    for samples in clips:
+        features = FeatureExtractor(loaded.features, loaded.statistics, STRIDE)
+        heard = torch.cat([features.push(samples), features.flush()])
+        log_probs, _ = loaded.model(heard.unsqueeze(0), loaded.model.initial_state())
+        sums += log_probs[0, :, first:].exp().double().sum(0)
+        frames += log_probs.shape[1]
+    if not frames:
+        raise ConfigError("0 frames were heard, so priors cannot be measured; give more speech.")
+    smallest = torch.tensor(LEAST_PRIOR, dtype=torch.float64)
+    return tuple(round(float(p), 4) for p in torch.maximum(sums / frames, smallest).log())
+
+
+def fit(found: Sequence[tuple[WordEvidence, bool]], measured_on: str) -> ConfidenceConfig:
+    """Fit the logistic regression by Newton's method."""
+    rows = np.array([evidence.features for evidence, _ in found])
+    said = np.array([right for _, right in found], dtype=np.float64)
+    weights = np.zeros(rows.shape[1])
+    for _ in range(ROUNDS):
+        chances = 1.0 / (1.0 + np.exp(-np.clip(rows @ weights, -30.0, 30.0)))
+        slope = rows.T @ (said - chances) - RIDGE * weights
+        curve = (rows * (chances * (1.0 - chances))[:, None]).T @ rows
+        weights = weights + np.linalg.solve(curve + RIDGE * np.eye(len(weights)), slope)
+    bias, agreement, sharpness, phones = (round(float(weight), 4) for weight in weights)
+    return ConfidenceConfig(bias, agreement, sharpness, phones, measured_on)
+
+
+def reliability(
+    found: Sequence[tuple[WordEvidence, bool]], config: ConfidenceConfig
+) -> Reliability:
+    """Compare the confidences that `config` gives with what was right."""
+    confidences = np.array([evidence.confidence(config) for evidence, _ in found])
+    said = np.array([right for _, right in found])
+    places = np.minimum((confidences * BINS).astype(int), BINS - 1)
+    bins = tuple(_bin(confidences[places == i], said[places == i]) for i in range(BINS))
+    error = sum(b.words * abs(b.confidence - b.right) for b in bins) / len(found)
+    return Reliability(bins, float(error), _separation(confidences, said))
+
+
+def _bin(confidences: npt.NDArray[np.float64], said: npt.NDArray[np.bool_]) -> Bin:
+    if not len(said):
+        return Bin(0, 0.0, 0.0)
+    return Bin(len(said), float(confidences.mean()), float(said.mean()))
+
+
+def _separation(confidences: npt.NDArray[np.float64], said: npt.NDArray[np.bool_]) -> float:
+    """Area under the receiver operating characteristic, by ranks (Mann and Whitney 1947)."""
+    right, wrong = int(said.sum()), int((~said).sum())
+    if not right or not wrong:
+        return 0.5
+    values = np.sort(confidences)
+    low = np.searchsorted(values, confidences, "left")
+    high = np.searchsorted(values, confidences, "right")
+    ranks = (low + high + 1) / 2.0  # equal confidences share their rank
+    return float((ranks[said].sum() - right * (right + 1) / 2.0) / (right * wrong))

@@ -1,0 +1,69 @@
+"""Vosk, with a model that the user has."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rivulet.audio import SAMPLE_RATE, Samples
+from rivulet.evaluation.systems.common import (
+    EngineConfig,
+    Heard,
+    Screen,
+    folder_bytes,
+    model_folder,
+    require,
+    to_pcm,
+)
+from rivulet.text.normalize import normalize
+
+
+class VoskEngine:
+    """A Kaldi model in Vosk's layout."""
+
+    lookahead_s = 0.0
+
+    def __init__(self, package: Any, folder: Path) -> None:
+        """Load `folder`."""
+        package.SetLogLevel(-1)
+        self._package = package
+        self._model = package.Model(str(folder))
+        self.digest = folder.name
+        self.size_bytes = folder_bytes(folder)
+
+    def session(self) -> "VoskSession":
+        """Begin a live signal."""
+        return VoskSession(self._package.KaldiRecognizer(self._model, SAMPLE_RATE))
+
+
+class VoskSession:
+    """`AcceptWaveform` is true where a segment ended."""
+
+    def __init__(self, recognizer: Any) -> None:
+        """Begin at time 0."""
+        self._recognizer = recognizer
+        self._screen = Screen()
+
+    def accept(self, samples: Samples) -> list[Heard]:
+        """Hear mono 16 kHz samples (n,)."""
+        self._screen.hear(samples)
+        if self._recognizer.AcceptWaveform(to_pcm(samples)):
+            return self._screen.final(_text(self._recognizer.Result(), "text"))
+        return self._screen.partial(_text(self._recognizer.PartialResult(), "partial"))
+
+    def finish(self) -> list[Heard]:
+        """Decode what is left."""
+        return self._screen.final(_text(self._recognizer.FinalResult(), "text"))
+
+
+def _text(answer: str, key: str) -> str:
+    return normalize(json.loads(answer).get(key, ""))
+
+
+def load(config: EngineConfig) -> VoskEngine:
+    """Load the folder that `config` names.
+
+    Raises:
+        EngineError: Vosk is not installed, or there is no such folder.
+    """
+    package = require("vosk", "vosk")
+    return VoskEngine(package, model_folder(config, "https://alphacephei.com/vosk/models"))

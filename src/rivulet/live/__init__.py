@@ -1,0 +1,1 @@
+"""A microphone: its blocks, checks, recording and replay, and the screen."""

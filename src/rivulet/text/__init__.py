@@ -1,0 +1,1 @@
+"""Text as the model writes it."""

@@ -1,0 +1,311 @@
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import beams
+from support.beams import LEXICON, PHONES, graph_of, settle
+
+from rivulet.decoding.beam import BeamConfig, BeamDecoder
+from rivulet.decoding.confidence import ConfidenceConfig, WordEvidence
+from rivulet.decoding.lm_scorer import NGram
+from rivulet.errors import ConfigError
+
+WIDE = BeamConfig(
+    beam_size=2000,
+    beam_tokens=8,
+    beam_threshold=1000.0,
+    token_threshold=1000.0,
+    lm_weight=0.7,
+    word_score=0.0,
+)
+NARROW = BeamConfig(beam_size=20, beam_tokens=6, beam_threshold=16.0, lm_weight=0.7, word_score=0.0)
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory):
+    return graph_of(tmp_path_factory.mktemp("lm"))
+
+
+def noise(frames, seed, sharpness=3.0):
+    return beams.noise(frames, seed, PHONES, blank=0.5, sharpness=sharpness)
+
+
+def spelled(text, hold=1):
+    """Log-probabilities that say `text` clearly, each phone for `hold` frames, with blanks."""
+    rows = []
+    for word in text.split():
+        for phone in dict(LEXICON)[word]:
+            rows += [PHONES.tokens.index(phone)] * hold + [0]
+    logits = torch.zeros(len(rows), len(PHONES))
+    logits[torch.arange(len(rows)), torch.tensor(rows)] = 8.0
+    return torch.log_softmax(logits, dim=-1)
+
+
+def decode(graph, log_probs, config=WIDE):
+    decoder = BeamDecoder(graph, config)
+    decoder.push(log_probs)
+    return decoder.finish_segment()
+
+
+@pytest.mark.parametrize("hold", [1, 2, 4])
+def test_it_writes_what_is_spelled_however_long_a_phone_lasts(graph, hold):
+    text = "BEE A BAA A A BEE BAA"
+    words = decode(graph, spelled(text, hold), NARROW)
+    assert " ".join(word.text for word in words) == text
+    for word, after in itertools.pairwise(words):
+        assert word.start < word.end <= after.start
+    assert words[0].start == 0
+    assert words[0].end == 2 * hold + 1
+    assert all(0.0 < word.confidence < 1.0 for word in words)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_full_beam_finds_the_best_of_all_texts_and_alignments(graph, seed):
+    """Every word sequence, every alignment of its phones (Viterbi), every score, by hand."""
+    log_probs = noise(5, seed)
+    rows = log_probs.numpy()
+    before = np.vstack([[0.0] + [-math.inf] * 3, rows[:-1]])
+    # a word's last phone may go on: columns after the phones, see SearchGraph.emissions
+    emissions = np.stack([graph.emissions(*pair) for pair in zip(rows, before, strict=True)])
+    texts = [
+        words
+        for count in range(4)
+        for words in itertools.product(range(len(LEXICON)), repeat=count)
+    ]
+    scores = {words: total_score(graph, emissions, words) for words in texts}
+    best = max(scores, key=scores.__getitem__)
+    assert [word.text for word in decode(graph, log_probs)] == [LEXICON[i][0] for i in best]
+
+
+def total_score(graph, emissions, words):
+    scorer = graph.scorer()
+    state, linguistic = scorer.start(False), 0.0
+    for word in words:
+        state, score = scorer.score(state, word)
+        linguistic += score
+    linguistic += scorer.finish(state)[1]
+    plain = [[PHONES.tokens.index(phone) for phone in LEXICON[word][1]] for word in words]
+    held = [[*sound, sound[-1] + len(PHONES) - 1] for sound in plain]
+    spellings = itertools.product(*zip(plain, held, strict=True))
+    acoustic = max(viterbi(emissions, list(itertools.chain(*spelling))) for spelling in spellings)
+    return acoustic + WIDE.lm_weight * linguistic
+
+
+def viterbi(emissions, ids):
+    """Best alignment of CTC (Graves et al. 2006) in a lattice of blanks and phones."""
+    lattice = [0]
+    for token in ids:
+        lattice += [token, 0]
+    alpha = np.full(len(lattice), -math.inf)
+    alpha[:2] = emissions[0, lattice[:2]]
+    for row in emissions[1:]:
+        before = alpha
+        alpha = before.copy()
+        for s in range(1, len(lattice)):
+            alpha[s] = max(alpha[s], before[s - 1])
+            if s > 1 and lattice[s] not in (0, lattice[s - 2]):
+                alpha[s] = max(alpha[s], before[s - 2])
+        alpha = alpha + row[lattice]
+    return max(alpha[-2:])
+
+
+@settings(max_examples=25, deadline=None)
+@given(cuts=st.lists(st.integers(1, 40), max_size=12), seed=st.integers(0, 5))
+def test_words_do_not_depend_on_the_cuts(graph, cuts, seed):
+    log_probs = noise(180, seed)
+    whole = BeamDecoder(graph, NARROW)
+    whole.push(log_probs)
+    parts = BeamDecoder(graph, NARROW)
+    begin = 0
+    for cut in [*cuts, 180]:
+        parts.push(log_probs[begin : begin + cut])
+        parts.words(), parts.settled()  # looking changes nothing
+        begin += cut
+    assert parts.words() == whole.words()
+    assert parts.finish_segment() == whole.finish_segment()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_settled_word_is_never_revised(graph, seed):
+    decoder = BeamDecoder(graph, NARROW)
+    settled = settle(decoder, noise(400, seed))
+    assert len(settled) > 20  # something is settled long before the end
+    final = decoder.finish_segment()
+    assert [word.text for word in final][: len(settled)] == settled
+    times = [time for word in final for time in (word.start, word.end)]
+    assert times == sorted(times)
+
+
+def test_a_word_is_shown_in_the_pause_after_it_though_words_cost(graph):
+    decoder = BeamDecoder(graph, dataclasses.replace(NARROW, word_score=-4.0))
+    decoder.push(torch.cat([spelled("BAA"), spelled("BAA")[1:2].repeat(4, 1)]))
+    assert decoder._reading().best.words.count(-1) == len(decoder._reading().best.words)
+    assert [word.text for word in decoder.words()] == ["BAA"]
+    assert decoder.settled() == 0
+    assert [word.text for word in decoder.finish_segment()] == ["BAA"]
+
+
+def test_the_search_holds_little_however_long_the_segment(graph):
+    decoder = BeamDecoder(graph, NARROW)
+    decoder.push(spelled("BEE A BAA BEE " * 250))
+    assert len(decoder._heard) < 150
+    assert len(decoder.finish_segment()) == 1000
+
+
+def test_a_segment_may_end_while_a_word_goes_on(graph):
+    decoder = BeamDecoder(graph, NARROW)
+    text = "BEE A BAA BEE A BAA A"
+    log_probs = spelled(text)
+    decoder.push(log_probs[:21])
+    first = decoder.finish_segment(keep_open_word=True)
+    decoder.push(log_probs[21:])
+    second = decoder.finish_segment()
+    assert first
+    assert [word.text for word in first + second] == text.split()
+    assert first[-1].end <= second[0].start
+
+
+def test_what_is_remembered_stays_bounded_though_nobody_pauses(graph):
+    decoder = BeamDecoder(graph, NARROW)
+    sizes, words = [], []
+    for _ in range(12):
+        decoder.push(spelled("BEE A BAA BEE " * 10))
+        words += decoder.finish_segment(keep_open_word=True)
+        sizes.append(decoder._scorer.remembered)
+    words += decoder.finish_segment()
+    assert [word.text for word in words] == ["BEE", "A", "BAA", "BEE"] * 120
+    assert max(sizes[2:]) <= 2 * max(sizes[:2])
+
+
+def test_what_is_remembered_stays_bounded_in_one_long_segment(graph):
+    decoder = BeamDecoder(graph, NARROW)
+    sizes = []
+    for row in torch.split(noise(1200, 3), 1):
+        decoder.push(row)
+        sizes.append(decoder._scorer.remembered)
+    assert max(sizes[600:]) <= 2 * max(sizes[:100])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_forgetting_changes_nothing(graph, seed, monkeypatch):
+    """Words, times, confidences and what is settled, after every frame."""
+    log_probs = noise(230, seed, sharpness=1.5)
+
+    def heard():
+        decoder = BeamDecoder(graph, NARROW)
+        for row in torch.split(log_probs, 1):
+            decoder.push(row)
+            yield decoder.words(), decoder.settled()
+        yield decoder.finish_segment()
+
+    forgetful = list(heard())
+    monkeypatch.setattr(NGram, "keep", lambda self, texts: None)
+    assert forgetful == list(heard())
+
+
+def test_a_phone_far_less_likely_than_another_is_not_tried(graph):
+    """B IY and, at -7 nats each, AA for IY; the n-gram and a boost want BAA."""
+    said = torch.full((2, len(PHONES)), -20.0)
+    said[0, PHONES.tokens.index("B")] = said[1, PHONES.tokens.index("IY")] = 0.0
+    said[1, PHONES.tokens.index("AA")] = -7.0
+    hot = graph.with_hot_words({"BAA": 20.0})
+    for threshold, text in ((6.0, "BEE"), (8.0, "BAA")):
+        config = dataclasses.replace(NARROW, token_threshold=threshold)
+        assert [word.text for word in decode(hot, said, config)] == [text]
+
+
+def test_what_was_called_settled_goes_with_its_segment(graph):
+    for seed in range(6):
+        decoder = BeamDecoder(graph, NARROW)
+        decoder.push(noise(170, seed))
+        promised = [word.text for word in decoder.words()][: decoder.settled()]
+        kept = [word.text for word in decoder.finish_segment(keep_open_word=True)]
+        assert kept == promised
+        assert kept
+
+
+def test_the_next_segment_begins_anew(graph):
+    decoder = BeamDecoder(graph, NARROW)
+    decoder.push(spelled("BEE A"))
+    assert [word.text for word in decoder.finish_segment()] == ["BEE", "A"]
+    assert (decoder.words(), decoder.settled()) == ([], 0)
+    decoder.push(spelled("BAA"))
+    (word,) = decoder.finish_segment()
+    assert (word.text, word.start) == ("BAA", len(spelled("BEE A")))
+    assert decoder.finish_segment() == []
+
+
+def test_alternatives_are_ordered_and_begin_with_the_words(graph):
+    decoder = BeamDecoder(graph, WIDE, alternatives=5)
+    decoder.push(noise(12, 3))
+    text = " ".join(word.text for word in decoder.finish_segment())
+    given_ = decoder.alternatives
+    assert given_[0].text == text
+    assert len({other.text for other in given_}) == len(given_) == 5
+    assert [other.score for other in given_] == sorted((o.score for o in given_), reverse=True)
+
+
+def test_a_hot_word_wins_against_a_likelier_one(graph):
+    said = spelled("BEE BEE")
+    said[1:4] = torch.log_softmax(torch.zeros(3, len(PHONES)), dim=-1)
+    plain = [word.text for word in decode(graph, said)]
+    hot = [word.text for word in decode(graph.with_hot_words({"BAA": 8.0}), said)]
+    assert "BAA" not in plain
+    assert "BAA" in hot
+
+
+def test_a_hot_word_that_nobody_knows_can_be_written(graph):
+    """Its pronunciation is guessed; here AA B IY, which the lexicon spells as A BEE."""
+    said = spelled("A BEE")
+    assert [word.text for word in decode(graph, said)] == ["A", "BEE"]
+    sounds = graph.language_model.pronounce("OBBY")
+    assert sounds[0] == ("AA", "B", "IY")
+    hot = graph.with_hot_words({"Obby": 12.0})
+    assert [word.text for word in decode(hot, said)] == ["OBBY"]
+
+
+def test_confidence_grows_with_agreement():
+    config = ConfidenceConfig()
+    good = WordEvidence(agreement=0.0, sharpness=-0.05, phones=4)
+    bad = WordEvidence(agreement=-3.0, sharpness=-0.8, phones=4)
+    assert 0.0 < bad.confidence(config) < 0.5 < good.confidence(config) < 1.0
+
+
+def test_priors_are_taken_off_what_the_network_says(graph):
+    """Decoding with priors is decoding of posterior over prior, the blank's ratio being 1."""
+    log_probs = noise(12, 3)
+    priors = np.array([-0.3, -2.0, -1.5, -4.0], np.float32)
+    config = dataclasses.replace(NARROW, prior_weight=0.5)
+    decoder = BeamDecoder(graph, config, priors=priors.tolist())
+    decoder.push(log_probs)
+    shifted = log_probs + torch.from_numpy(0.5 * (priors[0] - priors))
+    assert decoder.finish_segment() == decode(graph, shifted, NARROW)
+    assert decoder.silent == (int(log_probs[-1].argmax()) == 0)  # silence is the network's word
+
+
+def test_priors_must_fit_the_phones(graph):
+    with pytest.raises(ConfigError, match="3 priors do not fit 4 phones"):
+        BeamDecoder(graph, NARROW, priors=(-1.0, -2.0, -3.0))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"beam_size": 0},
+        {"beam_tokens": 101},
+        {"piece_weight": -0.1},
+        {"piece_score": 1.0, "lm_weight": 0.0},
+        {"beam_threshold": 0.0},
+        {"token_threshold": 0.0},
+        {"lm_weight": -1.0},
+        {"prior_weight": -0.1},
+    ],
+)
+def test_beam_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        BeamConfig(**wrong)

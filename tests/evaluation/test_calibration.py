@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from test_beam_recognizer import save_model
+
+from rivulet.decoding.confidence import ConfidenceConfig, WordEvidence
+from rivulet.endpoint import EndpointConfig
+from rivulet.errors import ConfigError
+from rivulet.evaluation.calibration import collect, fit, reliability
+from rivulet.recognizer import Recognizer
+
+TRUE = ConfidenceConfig(bias=0.5, agreement=2.0, sharpness=1.0, phones=0.2)
+
+
+def words(count, seed):
+    """Evidence drawn at random, right as often as TRUE says."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(count):
+        evidence = WordEvidence(
+            -rng.exponential(1.0), -rng.exponential(0.5), int(rng.integers(1, 9))
+        )
+        found.append((evidence, bool(rng.random() < evidence.confidence(TRUE))))
+    return found
+
+
+def test_the_fit_finds_the_weights_that_made_the_data():
+    fitted = fit(words(20_000, 0), "made up")
+    assert fitted.bias == pytest.approx(TRUE.bias, abs=0.15)
+    assert fitted.agreement == pytest.approx(TRUE.agreement, abs=0.15)
+    assert fitted.sharpness == pytest.approx(TRUE.sharpness, abs=0.15)
+    assert fitted.phones == pytest.approx(TRUE.phones, abs=0.05)
+
+
+def test_true_confidences_are_reliable_and_boastful_ones_are_not():
+    found = words(20_000, 1)
+    assert reliability(found, TRUE).error < 0.02
+    boast = ConfidenceConfig(bias=5.0, agreement=2.0, sharpness=1.0, phones=0.2)
+    assert reliability(found, boast).error > 0.2
+    assert reliability(found, boast).separation == pytest.approx(
+        reliability(found, TRUE).separation, abs=1e-3
+    )
+
+
+def test_the_table_counts_every_word_once():
+    measured = reliability(words(500, 2), TRUE)
+    assert sum(group.words for group in measured.bins) == 500
+    for place, group in enumerate(measured.bins):
+        if group.words:
+            assert place / 10 <= group.confidence <= (place + 1) / 10
+
+
+def test_separation_by_hand():
+    low, high = WordEvidence(-3.0, 0.0, 1), WordEvidence(0.0, 0.0, 1)
+    assert reliability([(low, False), (high, True)], TRUE).separation == 1.0
+    assert reliability([(low, True), (high, False)], TRUE).separation == 0.0
+    assert reliability([(low, True), (low, False)], TRUE).separation == 0.5
+    assert reliability([(low, True)], TRUE).separation == 0.5
+
+
+def test_evidence_comes_from_the_stream_itself(tmp_path, babble, small):
+    recognizer = Recognizer.load(
+        save_model(tmp_path / "both"), endpoint=EndpointConfig(5.0, 0.8, 1.0)
+    )
+    found = collect(recognizer, [(babble, "A BEE BAA BEEBEE")])
+    assert len(found) > 1
+    assert 0 < sum(right for _, right in found) <= 4
+    with pytest.raises(ConfigError, match="greedy"):
+        collect(small, [(babble, "A")])
+    with pytest.raises(ConfigError, match="0 words were heard"):
+        collect(recognizer, [(np.zeros(0, np.float32), "A")])

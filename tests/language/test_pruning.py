@@ -1,0 +1,92 @@
+"""Smaller n-gram models: what is dropped is what costs least, and probabilities stay such."""
+
+import itertools
+
+import numpy as np
+import pytest
+from support.language import TinyModel
+
+from rivulet.language.build import arpa, pruning
+
+SENTENCES = ["THE CAT SAT", "THE CAT SAT ON THE MAT", "A DOG SAT", "THE DOG RAN", "A CAT RAN ON"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pruning") / "tiny.arpa"
+    return arpa.read(TinyModel(SENTENCES, 3).write(path))
+
+
+def ids(model, length):
+    return np.array(list(itertools.product(range(len(model.vocabulary)), repeat=length)))
+
+
+def sums(model, length):
+    """The sum of all words' probabilities after every context of `length` - 1 words."""
+    chances = 10.0 ** model.log_probs(ids(model, length))
+    return chances.reshape(-1, len(model.vocabulary)).sum(axis=1)
+
+
+def grams(model, n):
+    """The n-grams of length `n`; none where the model is shorter."""
+    parts = model.grams[n - 1 : n]
+    return {tuple(np.array(model.vocabulary)[words]) for part in parts for words in part.words}
+
+
+def without(model, n, place):
+    """The model without one n-gram, the back-off weights renewed; the definition, step by step."""
+    smaller = arpa.BackoffModel(model.vocabulary, ())
+    for order, part in enumerate(model.grams, 1):
+        keep = np.ones(len(part.keys), dtype=bool)
+        if order == n:
+            keep[place] = False
+        kept = arpa.Grams(
+            part.keys[keep], part.words[keep], part.log_probs[keep], part.backoffs[keep]
+        )
+        smaller = arpa.with_backoffs(arpa.BackoffModel(model.vocabulary, (*smaller.grams, kept)))
+    return smaller
+
+
+def test_the_growth_is_the_relative_entropy_of_the_model_without_the_ngram(model):
+    model = pruning.entropy_prune(model, 0.0)  # its weights follow from its probabilities
+    growth = pruning._growth(model, 3)
+    chances = pruning._context_chances(model, 2)
+    for place, words in enumerate(model.grams[2].words):
+        every = np.column_stack(
+            [np.tile(words[:2], (len(model.vocabulary), 1)), np.arange(len(model.vocabulary))]
+        )
+        before, after = model.log_probs(every), without(model, 3, place).log_probs(every)
+        distance = (10.0**before * (before - after)).sum() * np.log(10.0)
+        context = chances[model.find(words[None, :2])[0][0]]
+        assert growth[place] == pytest.approx(np.expm1(context * distance), rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize("threshold", [0.001, 0.01, 0.1])
+def test_a_pruned_model_sums_to_one_and_keeps_the_rest_as_it_was(model, threshold):
+    pruned = pruning.entropy_prune(model, threshold)
+    assert sum(pruned.counts) < sum(model.counts)
+    assert pruned.counts[0] == model.counts[0]
+    for length in (1, 2, 3):
+        assert sums(pruned, length) == pytest.approx(1.0, abs=1e-6)
+    for part in pruned.grams:
+        assert part.log_probs == pytest.approx(model.log_probs(part.words), abs=1e-4)
+
+
+def test_more_pruning_keeps_less_and_every_context_of_what_is_kept(model):
+    kept = [pruning.entropy_prune(model, threshold) for threshold in (0.0, 0.01, 0.02, 0.05)]
+    for n in (2, 3):
+        for larger, smaller in itertools.pairwise(kept):
+            assert grams(smaller, n) <= grams(larger, n)
+    for smaller in kept:
+        assert {gram[:2] for gram in grams(smaller, 3)} <= grams(smaller, 2)
+    assert kept[0].counts == model.counts
+
+
+def test_fewer_words_share_the_probability_of_the_others(model):
+    smaller = pruning.keep_words(model, {"THE", "CAT", "SAT"})
+    assert set(smaller.words) == {"THE", "CAT", "SAT"}
+    for length in (1, 2, 3):
+        assert sums(smaller, length) == pytest.approx(1.0, abs=1e-6)
+    chances, before = smaller.chances, model.chances
+    assert chances["THE"] / chances["CAT"] == pytest.approx(before["THE"] / before["CAT"])
+    assert ("THE", "CAT", "SAT") in grams(smaller, 3)
