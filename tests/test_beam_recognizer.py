@@ -17,7 +17,6 @@ from rivulet.acoustic.model import AcousticModel
 from rivulet.commands.flags import read_hot_words
 from rivulet.decoding.beam import BeamConfig
 from rivulet.decoding.confidence import ConfidenceConfig
-from rivulet.decoding.spelled import OpenVocabularyConfig
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import CheckpointError, ConfigError
 from rivulet.events import Alternative, Final, Partial, Word
@@ -28,8 +27,6 @@ from rivulet.writers import event_to_dict
 PATIENT = BeamConfig(
     beam_tokens=12, beam_threshold=16.0, token_threshold=1000.0, lm_weight=0.65, word_score=0.0
 )
-
-ANY_SPELLING = OpenVocabularyConfig(certainty=-100.0, agreement=0.0, letters=1)
 
 
 def save_model(folder, seed=3):
@@ -57,14 +54,6 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def beam(folder):
     return Recognizer.load(folder, endpoint=EndpointConfig(5.0, 0.8, 3.0))
-
-
-@pytest.fixture(scope="module")
-def spelling(tmp_path_factory):
-    """Weights whose phones and letters both say much in babble, and every word may be spelled."""
-    folder = save_model(tmp_path_factory.mktemp("models") / "both", seed=11)
-    loaded = Recognizer.load(folder, endpoint=EndpointConfig(5.0, 0.8, 3.0))
-    return dataclasses.replace(loaded, open_vocabulary=ANY_SPELLING)
 
 
 def events_of(recognizer, samples, cuts=()):
@@ -113,51 +102,6 @@ def test_settings_say_how_to_decode_again(beam, babble):
     assert again.with_settings(DecoderSettings()).graph is None
 
 
-def test_settings_say_when_words_are_spelled(spelling, babble):
-    stored = json.loads(json.dumps(dataclasses.asdict(spelling.settings)))
-    plain = dataclasses.replace(spelling, open_vocabulary=None)
-    again = plain.with_settings(DecoderSettings.of(stored))
-    assert again.settings == spelling.settings
-    assert events_of(again, babble) == events_of(spelling, babble)
-    assert events_of(again, babble) != events_of(plain, babble)
-    assert again.with_settings(plain.settings).settings == plain.settings
-    assert again.with_settings(DecoderSettings()).open_vocabulary is None
-
-
-@settings(max_examples=10, deadline=None)
-@given(cuts=st.lists(st.integers(0, 96_000), max_size=20))
-def test_events_with_spelled_words_do_not_depend_on_the_cuts(spelling, babble, cuts):
-    whole = events_of(spelling, babble)
-    finals = [event for event in whole if isinstance(event, Final)]
-    assert any(word.spelled for final in finals for word in final.words)
-    assert events_of(spelling, babble, cuts) == whole
-
-
-def test_settled_words_stay_through_partials_and_finals_with_spelled_words(spelling, babble):
-    settled = []
-    for event in events_of(spelling, np.tile(babble, 3)):
-        words = event.text.split()
-        assert words[: len(settled)] == settled
-        settled = words[: event.stable] if isinstance(event, Partial) else []
-
-
-def test_nothing_is_spelled_unless_asked_for(beam, spelling, babble):
-    assert beam.open_vocabulary is None
-    plain = dataclasses.replace(spelling, open_vocabulary=None)
-    impossible = OpenVocabularyConfig(certainty=0.0, agreement=-1000.0, letters=100)
-    finals = [e for e in events_of(plain, babble) if isinstance(e, Final)]
-    never = dataclasses.replace(spelling, open_vocabulary=impossible)
-    assert [e for e in events_of(never, babble) if isinstance(e, Final)] == finals
-    assert not any(word.spelled for final in finals for word in final.words)
-
-
-def test_only_spelled_words_say_so_in_json():
-    words = (Word("A", 0.0, 1.0, 0.5), Word("ZOLTAN", 1.0, 2.0, 0.5, spelled=True))
-    plain, name = event_to_dict(Final(0, "A ZOLTAN", words, 0.0, 2.0, 2.5))["words"]
-    assert plain == {"text": "A", "start": 0.0, "end": 1.0, "confidence": 0.5}
-    assert name["spelled"] is True
-
-
 def test_finals_say_which_hot_phrases_they_hold(beam, babble):
     hot = beam.with_hot_words({"A!": 12.0})
     finals = [e for e in events_of(hot, babble) if isinstance(e, Final)]
@@ -188,7 +132,6 @@ def test_a_checkpoint_keeps_what_was_measured_for_the_beam(tmp_path):
         BeamConfig(beam_size=77),
         checkpoint.TimingConfig(0.1, 0.2, "here"),
         ConfidenceConfig(bias=0.25, measured_on="here"),
-        OpenVocabularyConfig(letters=3),
     )
     checkpoint.store_beam(folder, wanted)
     loaded = checkpoint.load(folder)
@@ -197,17 +140,6 @@ def test_a_checkpoint_keeps_what_was_measured_for_the_beam(tmp_path):
     recognizer = Recognizer.load(folder)
     assert recognizer.beam.beam_size == 77
     assert recognizer.timing.measured_on == "here"
-    assert recognizer.open_vocabulary == OpenVocabularyConfig(letters=3)
-
-
-@pytest.mark.parametrize("stored", [None, OpenVocabularyConfig(letters=3)])
-def test_the_flag_decides_before_the_checkpoint(beam, stored):
-    from rivulet.commands.flags import _open_vocabulary
-
-    recognizer = dataclasses.replace(beam, open_vocabulary=stored)
-    assert _open_vocabulary(recognizer, None) == stored
-    assert _open_vocabulary(recognizer, False) is None
-    assert _open_vocabulary(recognizer, True) == (stored or OpenVocabularyConfig())
 
 
 @pytest.mark.parametrize("change", ["alter", "remove", "add"])
@@ -254,10 +186,6 @@ def test_beam_flags_need_the_beam(small):
         hot_word=[],
         hot_words=None,
         alternatives=0,
-        open_vocabulary=None,
     )
     with pytest.raises(ConfigError, match="need the beam"):
-        _with_decoder_flags(small, flags)
-    flags.lm_weight, flags.open_vocabulary = None, True
-    with pytest.raises(ConfigError, match="an open vocabulary need the beam"):
         _with_decoder_flags(small, flags)

@@ -31,7 +31,6 @@ from rivulet.acoustic.model import AcousticModel, ModelConfig
 from rivulet.acoustic.quantization import dequantize, quantize
 from rivulet.decoding.beam import BeamConfig
 from rivulet.decoding.confidence import ConfidenceConfig
-from rivulet.decoding.spelled import OpenVocabularyConfig
 from rivulet.errors import CheckpointError, ConfigError
 from rivulet.language.model import LanguageModel
 from rivulet.tokenizer import Tokenizer
@@ -66,13 +65,11 @@ class BeamSettings:
     """What was measured for the beam: its weights, its word delay, its confidence.
 
     priors: natural-log probability of each phone over speech, the blank first; () if not measured.
-    open_vocabulary: when words outside the lexicon are spelled; None for never.
     """
 
     config: BeamConfig = field(default_factory=BeamConfig)
     timing: TimingConfig = field(default_factory=TimingConfig)
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
-    open_vocabulary: OpenVocabularyConfig | None = None
     priors: tuple[float, ...] = ()
 
 
@@ -232,12 +229,10 @@ def _listed(numbers: Sequence[int]) -> str:
 
 
 def _beam_settings(values: dict[str, Any]) -> BeamSettings:
-    spelled = values.get("open_vocabulary")
     return BeamSettings(
         BeamConfig(**values.get("config", {})),
         TimingConfig(**values.get("timing", {})),
         ConfidenceConfig(**values.get("confidence", {})),
-        None if spelled is None else OpenVocabularyConfig(**spelled),
         tuple(values.get("priors", ())),
     )
 

@@ -5,16 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Word:
-    """One word: `start` and `end` in seconds, `confidence` in [0, 1].
-
-    spelled: whether it is in no lexicon and was spelled out (`--open-vocabulary`).
-    """
+    """One word: `start` and `end` in seconds, `confidence` in [0, 1]."""
 
     text: str
     start: float
     end: float
     confidence: float
-    spelled: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from rivulet.checkpoint import DEFAULT_NAME, Checkpoint, TimingConfig, load
 from rivulet.decoding.beam import BeamConfig, BeamDecoder
 from rivulet.decoding.decoder import DecodedWord, Decoder, GreedyDecoder
 from rivulet.decoding.graph import SearchGraph
-from rivulet.decoding.spelled import OpenVocabularyConfig, OpenVocabularyDecoder
 from rivulet.endpoint import EndpointConfig, Endpointer
 from rivulet.errors import AudioError, ConfigError
 from rivulet.events import Event, Final, Partial, Word
@@ -41,27 +40,23 @@ class DecoderSettings:
 
     alternatives: other readings given with each segment; the beam's only.
     hot_words: phrases and what they gain, in nats; the beam's only.
-    open_vocabulary: when words outside the lexicon are spelled; None for never; the beam's only.
     """
 
     name: DecoderName = "greedy"
     beam: BeamConfig = field(default_factory=BeamConfig)
     alternatives: int = 0
     hot_words: tuple[tuple[str, float], ...] = ()
-    open_vocabulary: OpenVocabularyConfig | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "DecoderSettings":
         """Return the settings that plain data describe, as JSON holds them."""
         beam = BeamConfig(**values.get("beam", {}))
         hot_words = tuple((phrase, boost) for phrase, boost in values.get("hot_words", ()))
-        spelled = values.get("open_vocabulary")
         return cls(
             values.get("name", "greedy"),
             beam,
             values.get("alternatives", 0),
             hot_words,
-            None if spelled is None else OpenVocabularyConfig(**spelled),
         )
 
 
@@ -78,7 +73,6 @@ class Recognizer:
     graph: SearchGraph | None = None
     beam: BeamConfig = field(default_factory=BeamConfig)
     alternatives: int = 0
-    open_vocabulary: OpenVocabularyConfig | None = None
 
     def __post_init__(self) -> None:
         """Check the block.
@@ -117,8 +111,7 @@ class Recognizer:
         recognizer = cls(loaded, block_ms, endpoint or EndpointConfig(), beam=loaded.beam.config)
         if decoder == "greedy" or (decoder is None and loaded.language_model is None):
             return recognizer
-        spelled = loaded.beam.open_vocabulary
-        return replace(recognizer, graph=_graph(loaded), open_vocabulary=spelled)
+        return replace(recognizer, graph=_graph(loaded))
 
     @property
     def latency_ms(self) -> int:
@@ -131,9 +124,7 @@ class Recognizer:
         if self.graph is None:
             return DecoderSettings()
         hot_words = tuple((phrase.text, phrase.boost) for phrase in self.graph.phrases.phrases)
-        return DecoderSettings(
-            "beam", self.beam, self.alternatives, hot_words, self.open_vocabulary
-        )
+        return DecoderSettings("beam", self.beam, self.alternatives, hot_words)
 
     def with_settings(self, settings: DecoderSettings) -> "Recognizer":
         """Return a recognizer of the same model that decodes as `settings` say.
@@ -142,14 +133,13 @@ class Recognizer:
             ConfigError: the model has no beam, or a hot phrase cannot be used.
         """
         if settings.name == "greedy":
-            return replace(self, graph=None, alternatives=0, open_vocabulary=None)
+            return replace(self, graph=None, alternatives=0)
         graph = self.graph if self.graph and not self.graph.phrases.phrases else None
         beam = replace(
             self,
             graph=graph or _graph(self.checkpoint),
             beam=settings.beam,
             alternatives=settings.alternatives,
-            open_vocabulary=settings.open_vocabulary,
         )
         return beam.with_hot_words(dict(settings.hot_words))
 
@@ -178,7 +168,7 @@ class Recognizer:
         loaded = self.checkpoint
         if self.graph is None:
             return GreedyDecoder(loaded.tokenizer)
-        beam = BeamDecoder(
+        return BeamDecoder(
             self.graph,
             self.beam,
             loaded.tokenizer,
@@ -186,9 +176,6 @@ class Recognizer:
             self.alternatives,
             loaded.beam.priors,
         )
-        if self.open_vocabulary is None:
-            return beam
-        return OpenVocabularyDecoder(beam, loaded.tokenizer, self.graph.known, self.open_vocabulary)
 
     def stream(
         self, sample_rate: int = SAMPLE_RATE, hot_words: Mapping[str, float] | None = None
@@ -334,7 +321,7 @@ class Stream:
         end = min(max(end, start + FRAME_S), max(limit, start))
         self._last_end = end
         confidence = round(word.confidence, 4)
-        return Word(word.text, round(start, 3), round(end, 3), confidence, word.spelled)
+        return Word(word.text, round(start, 3), round(end, 3), confidence)
 
     def _now(self) -> float:
         """Seconds of audio the results rest on: whole blocks, whatever the caller's pieces."""

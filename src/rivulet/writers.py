@@ -114,14 +114,7 @@ def event_to_dict(event: Event) -> dict[str, Any]:
     kind = "partial" if isinstance(event, Partial) else "final"
     unasked = {name for name in ON_REQUEST if not getattr(event, name, True)}
     fields = {k: v for k, v in asdict(event).items() if k not in unasked}
-    if isinstance(event, Final):
-        fields["words"] = tuple(map(_word, fields["words"]))
     return {"type": kind, **fields}
-
-
-def _word(word: dict[str, Any]) -> dict[str, Any]:
-    """Return a word's fields; `"spelled"` is written only where it is true."""
-    return {k: v for k, v in word.items() if k != "spelled" or v}
 
 
 def _segment(final: Final) -> dict[str, Any]:

@@ -218,7 +218,7 @@ def test_a_final_keeps_all_it_says_when_its_times_move():
     said = Final(
         3,
         "A B",
-        (Word("A", 0.1, 0.2, 0.9), Word("B", 0.6, 0.7, 0.8, spelled=True)),
+        (Word("A", 0.1, 0.2, 0.9), Word("B", 0.6, 0.7, 0.8)),
         0.1,
         0.7,
         1.0,
@@ -227,7 +227,7 @@ def test_a_final_keeps_all_it_says_when_its_times_move():
     )
     placed = line.place(said)
     assert (placed.start, placed.end, placed.at) == (0.1, 2.7, 3.0)
-    assert placed.words[1] == Word("B", 2.6, 2.7, 0.8, spelled=True)
+    assert placed.words[1] == Word("B", 2.6, 2.7, 0.8)
     assert (placed.alternatives, placed.hot_words) == (said.alternatives, said.hot_words)
 
 

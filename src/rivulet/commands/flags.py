@@ -10,7 +10,6 @@ from rivulet.endpoint import EndpointConfig
 from rivulet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rivulet.decoding.spelled import OpenVocabularyConfig
     from rivulet.recognizer import Recognizer
 
 DEFAULT_BOOST = 4.0  # nats: an expected phrase then wins against one 50 times likelier
@@ -83,11 +82,6 @@ def add_decoder_flags(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="readings to give in json and jsonl",
-    )
-    group.add_argument(
-        "--open-vocabulary",
-        action=argparse.BooleanOptionalAction,
-        help="spell words that are not in the lexicon where its words fit badly",
     )
 
 
@@ -167,12 +161,11 @@ def _with_decoder_flags(recognizer: "Recognizer", args: argparse.Namespace) -> "
     hot_words = read_hot_words(args.hot_word, args.hot_words)
     if args.alternatives < 0:
         raise ConfigError(f"{args.alternatives} alternatives cannot be given; ask for 0 or more.")
-    asked = changed or hot_words or args.alternatives or args.open_vocabulary
+    asked = changed or hot_words or args.alternatives
     if recognizer.graph is None and asked:
         raise ConfigError(
-            "beam settings, hot words, alternatives and an open vocabulary need the beam, and this "
-            "is greedy decoding; leave them out, or use a model with a language model and "
-            "--decoder beam."
+            "beam settings, hot words and alternatives need the beam, and this is greedy decoding; "
+            "leave them out, or use a model with a language model and --decoder beam."
         )
     if args.prior_weight is not None and not recognizer.checkpoint.beam.priors:
         raise ConfigError(
@@ -183,17 +176,5 @@ def _with_decoder_flags(recognizer: "Recognizer", args: argparse.Namespace) -> "
         recognizer,
         beam=replace(recognizer.beam, **changed),
         alternatives=args.alternatives,
-        open_vocabulary=_open_vocabulary(recognizer, args.open_vocabulary),
     )
     return wider.with_hot_words(hot_words)
-
-
-def _open_vocabulary(
-    recognizer: "Recognizer", wanted: bool | None
-) -> "OpenVocabularyConfig | None":
-    """Return the model's thresholds, or the usual ones where it has none and they are asked for."""
-    from rivulet.decoding.spelled import OpenVocabularyConfig
-
-    if wanted is None:
-        return recognizer.open_vocabulary
-    return (recognizer.open_vocabulary or OpenVocabularyConfig()) if wanted else None

@@ -31,17 +31,13 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class DecodedWord:
-    """A word, its output frames [start, end), its confidence in [0, 1] and what that rests on.
-
-    spelled: whether it is in no lexicon and was spelled out.
-    """
+    """A word, its output frames [start, end), its confidence in [0, 1] and what that rests on."""
 
     text: str
     start: int
     end: int
     confidence: float
     evidence: WordEvidence | None = None
-    spelled: bool = False
 
 
 class Decoder(Protocol):
