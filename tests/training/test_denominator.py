@@ -2,6 +2,9 @@
 
 import itertools
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -103,3 +106,43 @@ def test_ngram_sums_to_one_after_every_history_and_favors_what_it_saw(order: int
 def test_other_orders_are_refused_in_a_sentence() -> None:
     with pytest.raises(ConfigError, match="order 5 cannot be made; use 3 or 4"):
         phone_ngram(SEQUENCES, TOKENS, 5)
+
+
+ON_A_MADE_UP_GPU = """
+import torch
+from triton.runtime import interpreter
+
+patch = interpreter._patch_lang_tensor
+
+def patched(tensor, scope):
+    patch(tensor, scope)  # int() of an array of one is an error since NumPy 2.4
+    scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+interpreter._patch_lang_tensor = patched
+
+from rivulet.training.denominator import Denominator, phone_ngram
+from rivulet.training.denominator_cuda import Kernels
+
+torch.manual_seed(1)
+phones = torch.randint(1, 7, (40, 12)).tolist()
+denominator = Denominator.of(phone_ngram(phones, 7, 3))
+log_probs = torch.randn(3, 9, 7).log_softmax(-1).requires_grad_()
+steps = torch.tensor([9, 7, 1])
+expected = denominator(log_probs, steps)
+expected.sum().backward()
+total, occupancies = Kernels(denominator).run(log_probs.detach(), steps, True)
+assert torch.allclose(total, expected, atol=1e-5), (total, expected)
+assert torch.allclose(occupancies, log_probs.grad, atol=1e-5)
+print("equal")
+"""
+
+
+def test_kernels_for_a_gpu_give_the_same_when_triton_interprets_them() -> None:
+    pytest.importorskip("triton")
+    run = subprocess.run(
+        [sys.executable, "-c", ON_A_MADE_UP_GPU],
+        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.stdout.strip() == "equal", run.stderr

@@ -12,6 +12,7 @@ phones, and whether the network still writes the last of them or blanks after it
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -102,6 +103,17 @@ class Denominator:
         """Number of histories without their oldest phone."""
         return self.leave.shape[0]
 
+    @cached_property
+    def kernels(self) -> Any:
+        """What walks through a trigram on a GPU without ten launches a frame, or None."""
+        if self.leave.device.type != "cuda" or self.rest != self.tokens:
+            return None
+        try:
+            from rivulet.training.denominator_cuda import Kernels
+        except ImportError:  # torch has no Triton here
+            return None
+        return Kernels(self)
+
     def to(self, place: torch.device | torch.dtype) -> "Denominator":
         """Return it on another device or in another precision."""
         return Denominator(self.leave.to(place), self.end.to(place))
@@ -125,9 +137,15 @@ class _ForwardBackward(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, log_probs: Tensor, steps: Tensor, denominator: Denominator) -> Tensor:
+        wanted = ctx.needs_input_grad[0]
+        if denominator.kernels is not None:
+            value: Tensor
+            value, occupancies = denominator.kernels.run(log_probs, steps, wanted)
+            ctx.save_for_backward(occupancies)
+            return value
         probabilities = _probabilities(log_probs, steps)
         states, scales, total = _forward(denominator, probabilities)
-        if ctx.needs_input_grad[0]:
+        if wanted:
             ctx.save_for_backward(_occupancies(denominator, probabilities, states, scales, steps))
         return total
 
