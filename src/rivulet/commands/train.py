@@ -22,6 +22,13 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--dev", required=True, metavar="FILE.tsv")
     parser.add_argument("--noise", metavar="FILE.tsv", help="made by `rivulet data noise`")
     parser.add_argument("--dictionary", metavar="FILE", help="CMU-style, for the phone head")
+    parser.add_argument(
+        "--sentences",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="text besides what is spoken, for the phone n-gram of MMI; plain, .gz or .xz",
+    )
     parser.add_argument("--cache", default="~/.cache/rivulet", help="decoded sound (%(default)s)")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument(
@@ -86,7 +93,14 @@ def run_train(args: argparse.Namespace) -> int:
 
     wanted = {"epochs": args.epochs, "max_steps": args.max_steps}
     recipe = read_recipe(args.recipe, **{k: v for k, v in wanted.items() if v is not None})
-    data = DataConfig(tuple(args.train), args.dev, args.noise, args.dictionary, args.cache)
+    data = DataConfig(
+        tuple(args.train),
+        args.dev,
+        args.noise,
+        args.dictionary,
+        args.cache,
+        tuple(args.sentences),
+    )
     start = read_start(args.start) if args.start else None
     if args.processes > 1 and "RANK" not in os.environ:
         _check(data)  # here it is one sentence; in a process among others, the others' end as well

@@ -9,6 +9,8 @@ from rivulet.acoustic.features import FeatureConfig
 from rivulet.acoustic.model import ModelConfig
 from rivulet.errors import ConfigError
 from rivulet.training.augment import AugmentConfig
+from rivulet.training.denominator import ORDERS
+from rivulet.training.targets import is_phones
 
 OptimizerKind = Literal["adamw", "muon"]
 PARTS: dict[str, type] = {"model": ModelConfig, "features": FeatureConfig, "augment": AugmentConfig}
@@ -16,13 +18,18 @@ PARTS: dict[str, type] = {"model": ModelConfig, "features": FeatureConfig, "augm
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is trained on: manifests, a dictionary for phones, a folder for decoded sound."""
+    """What is trained on: manifests, a dictionary for phones, a folder for decoded sound.
+
+    sentences: files of text, one sentence a line, that the phone n-gram of MMI is counted on
+        besides what is spoken in `train`.
+    """
 
     train: tuple[str, ...]
     dev: str
     noise: str | None = None
     dictionary: str | None = None
     cache: str = "~/.cache/rivulet"
+    sentences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,11 @@ class Recipe:
     head_layers: the layer, counted from 1, that a head reads; others read the top.
     consistency: weight of the loss that two views of each utterance, with other masks and bands,
         be read alike (CR-CTC); 0 for one view. A batch of two views takes twice the time.
+    mmi_weight: weight of the lattice-free MMI loss of the first phone head, besides its CTC loss;
+        0 for CTC alone.
+    phone_lm_order: of the phone n-gram that weighs what competes with the text, 3 or 4; 4 takes
+        forty times as long.
+    ctc_epochs: the first epochs, without MMI: what writes nothing yet has nothing to tell apart.
     frozen_steps: the first steps, in which only the heads learn: a new head on a trained trunk
         would otherwise send it random gradients.
     shortest_first_epochs: the first epochs, in which batches come in order of length.
@@ -60,6 +72,9 @@ class Recipe:
     )
     head_layers: dict[str, int] = field(default_factory=lambda: {"phones": 2})
     consistency: float = 0.0
+    mmi_weight: float = 0.0
+    phone_lm_order: int = 3
+    ctc_epochs: int = 0
     frozen_steps: int = 0
     shortest_first_epochs: int = 1
     plain_epochs: int = 0
@@ -87,6 +102,20 @@ class Recipe:
             raise ConfigError(f"the optimizer {self.optimizer!r} is unknown; use {known}.")
         if not self.head_weights:
             raise ConfigError("head_weights names 0 heads; name characters, bpe-256 or phones.")
+        if self.phone_lm_order not in ORDERS:
+            known = " or ".join(map(str, ORDERS))
+            raise ConfigError(f"phone_lm_order is {self.phone_lm_order}; use {known}.")
+        if self.mmi_weight < 0 or (self.mmi_weight and self.mmi_head is None):
+            raise ConfigError(
+                f"mmi_weight is {self.mmi_weight} and none of {len(self.head_weights)} heads "
+                "writes phones; add phones to head_weights."
+            )
+
+    @property
+    def mmi_head(self) -> str | None:
+        """The head that MMI trains, or None."""
+        phones = (name for name in self.head_weights if is_phones(name))
+        return next(phones, None) if self.mmi_weight else None
 
 
 def read_recipe(path: Path, **overrides: Any) -> Recipe:

@@ -18,8 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rivulet.errors import ConfigError
-
 ORDERS = (3, 4)
 DISCOUNT = 0.7  # counts taken off every n-gram seen and given to those of lower order
 UNSEEN = 0.5  # counts that every phone has before anything is counted
@@ -40,12 +38,7 @@ def phone_ngram(
     Returns:
         (tokens,) * order: P(next | phones before, the oldest first). Before the first phone stand
         zeros, and a next of 0 is the end.
-
-    Raises:
-        ConfigError: another order.
     """
-    if order not in ORDERS:
-        raise ConfigError(f"a phone n-gram of order {order} cannot be made; use 3 or 4.")
     padded = [[0] * (order - 1) + list(sequence) + [0] for sequence in sequences]
     grams = [s[i : i + order] for s in padded for i in range(len(s) - order + 1)]
     places = torch.tensor(grams, dtype=torch.long).reshape(-1, order)
@@ -112,7 +105,7 @@ class Denominator:
             from rivulet.training.denominator_cuda import Kernels
         except ImportError:  # torch has no Triton here
             return None
-        return Kernels(self)
+        return Kernels(self.leave, self.end, FLOOR)
 
     def to(self, place: torch.device | torch.dtype) -> "Denominator":
         """Return it on another device or in another precision."""

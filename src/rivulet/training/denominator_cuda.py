@@ -11,8 +11,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from rivulet.training.denominator import FLOOR, Denominator
-
 ALIGNED = 32  # floats that a row is padded to a multiple of, so that threads load four at once
 WARPS = 16
 
@@ -136,18 +134,19 @@ def _walk_back(  # noqa: PLR0913 (what a kernel reads and writes)
 class Kernels:
     """A trigram's transitions as both kernels read them, on one device."""
 
-    def __init__(self, denominator: Denominator) -> None:
-        """Lay out what `denominator`, of order 3, holds."""
-        tokens = self.tokens = denominator.tokens
+    def __init__(self, leave: Tensor, end: Tensor, floor: float) -> None:
+        """Lay out what a `Denominator` of order 3 holds; log_probs below `floor` count as that."""
+        tokens = self.tokens = len(leave)
+        self.floor = floor
         self.stride = -(-tokens * tokens // ALIGNED) * ALIGNED
-        over_blank = denominator.leave[:, tokens:].transpose(0, 1)  # (x, r, q)
+        over_blank = leave[:, tokens:].transpose(0, 1)  # (x, r, q)
         self.leave = self._rows(over_blank)
         rests = torch.arange(tokens, device=over_blank.device)
         at_once = over_blank.clone()
         at_once[:, rests, rests] = 0.0
         self.enter = self._rows(at_once.permute(2, 0, 1))
         self.again = self._rows(over_blank[:, rests, rests].unsqueeze(0))
-        self.end = self._rows(denominator.end[:, 0, :tokens].t().unsqueeze(0))
+        self.end = self._rows(end[:, 0, :tokens].t().unsqueeze(0))
 
     def _rows(self, values: Tensor) -> Tensor:
         """(N, V, V) → (N, stride), zeros at the end of each row."""
@@ -166,7 +165,7 @@ class Kernels:
         scales = log_probs.new_empty(batch, length)
         total = log_probs.new_empty(batch)
         shape = {
-            "floor": FLOOR,
+            "floor": self.floor,
             "tokens": tokens,
             "stride": stride,
             "block": triton.next_power_of_2(stride),

@@ -10,6 +10,7 @@ from torch.nn import functional
 from rivulet.acoustic.model import AcousticModel, ModelConfig
 from rivulet.errors import ConfigError
 from rivulet.training.batches import Batch, HeadTarget
+from rivulet.training.denominator import Denominator
 from rivulet.training.gru import TrainingGRU
 
 
@@ -90,6 +91,29 @@ def ctc_losses(log_probs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tenso
     return {
         name: _ctc(log_probs[name], batch.steps, target) for name, target in batch.targets.items()
     }
+
+
+def denominator_loss(
+    log_probs: Mapping[str, Tensor], batch: Batch, head: str, denominator: Denominator
+) -> Tensor:
+    """Return what MMI adds to the CTC loss of a phone `head`, in nats per phone.
+
+    It is log P of all phone sequences, over the utterances that the CTC loss counts.
+    """
+    target = batch.targets[head]
+    rows = target.rows[_long_enough(batch.steps[target.rows], target)]
+    if not len(rows):
+        return log_probs[head].sum() * 0.0
+    totals = denominator(log_probs[head][rows.to(log_probs[head].device)], batch.steps[rows])
+    return totals.sum() / int(target.lengths.sum())
+
+
+def _long_enough(steps: Tensor, target: HeadTarget) -> Tensor:
+    """Whether each text fits into its (R,) steps: repeated tokens need a blank between them."""
+    rows = torch.repeat_interleave(torch.arange(len(steps)), target.lengths)
+    repeats = (target.ids[1:] == target.ids[:-1]) & (rows[1:] == rows[:-1])
+    blanks = torch.bincount(rows[1:][repeats], minlength=len(steps))
+    return steps >= target.lengths + blanks
 
 
 def consistency_losses(log_probs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:

@@ -19,11 +19,13 @@ from rivulet.errors import ConfigError
 from rivulet.training import targets
 from rivulet.training.batches import Batch, load_batches
 from rivulet.training.config import DataConfig, Recipe
+from rivulet.training.denominator import Denominator
 from rivulet.training.heads import (
     HeadedModel,
     average_weights,
     consistency_losses,
     ctc_losses,
+    denominator_loss,
 )
 from rivulet.training.log import TrainingLog, say
 from rivulet.training.material import Material, gather
@@ -60,6 +62,7 @@ def train(recipe: Recipe, data: DataConfig, folder: Path, start: Start | None = 
     with _first_alone(place):
         material = gather(recipe, data, folder, start, place.world)
     learner = _learner(recipe, material, place, start)
+    denominator = material.denominator and material.denominator.to(place.device)
     runner = DistributedDataParallel(learner.model) if place.world > 1 else learner.model
     steps = sum(len(plan) // place.world for plan in material.plans)
     if steps == 0:
@@ -76,9 +79,10 @@ def train(recipe: Recipe, data: DataConfig, folder: Path, start: Start | None = 
         while at.epoch < recipe.epochs and at.step < steps_wanted:
             plan = material.plans[at.epoch]
             share = plan[place.rank :: place.world]
+            rival = denominator if at.epoch >= recipe.ctc_epochs else None
             for batch in load_batches(material.makers[at.epoch], share[at.batch :], at.epoch):
                 rate = learning_rate(recipe, at.step, steps)
-                losses, norm = _step(recipe, runner, learner, batch, at.step, rate, place.device)
+                losses, norm = _step(recipe, runner, learner, batch, at.step, rate, rival)
                 average_weights(learner.average, learner.model, _decay(recipe, at.step))
                 at.step, at.batch = at.step + 1, at.batch + 1
                 log.step(at, losses, norm, rate, batch.audio_s * place.world)
@@ -125,18 +129,14 @@ def _step(
     batch: Batch,
     step: int,
     rate: float,
-    device: torch.device,
+    denominator: Denominator | None,
 ) -> tuple[dict[str, torch.Tensor], float]:
-    """Move the weights once; return each head's loss and the gradient norm before clipping."""
+    """Move the weights once; return each loss and the gradient norm before clipping."""
     runner.train()
+    device = next(learner.model.parameters()).device
     with autocast(device):
         log_probs = runner(batch.to(device).frames)
-    losses = ctc_losses(log_probs, batch)
-    loss = _weighted(recipe, losses)
-    if recipe.consistency:
-        apart = consistency_losses(log_probs, batch)
-        loss = loss + recipe.consistency * _weighted(recipe, apart)
-        losses |= {f"{name}-apart": value for name, value in apart.items()}
+    losses, loss = _losses(recipe, log_probs, batch, denominator)
     learner.model.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     if step < recipe.frozen_steps:
@@ -150,8 +150,33 @@ def _step(
     return losses, float(norm)
 
 
-def _weighted(recipe: Recipe, losses: dict[str, torch.Tensor]) -> torch.Tensor:
-    return torch.stack([recipe.head_weights[name] * loss for name, loss in losses.items()]).sum()
+def _losses(
+    recipe: Recipe,
+    log_probs: dict[str, torch.Tensor],
+    batch: Batch,
+    denominator: Denominator | None,
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Return each loss, as the log names it, and their weighted sum."""
+    weights = dict(recipe.head_weights)
+    losses = ctc_losses(log_probs, batch)
+    loss = _weighted(weights, losses)
+    head = recipe.mmi_head
+    if head is not None and denominator is not None:
+        mmi = losses[head] + denominator_loss(log_probs, batch, head, denominator)
+        loss = loss + recipe.mmi_weight * mmi
+        losses[f"{head}-mmi"] = mmi
+        weights[head] += recipe.mmi_weight
+    elif head is not None:
+        losses[f"{head}-mmi"] = torch.tensor(math.nan)  # the log has one column for each loss
+    if recipe.consistency:
+        apart = consistency_losses(log_probs, batch)
+        loss = loss + recipe.consistency * _weighted(weights, apart)
+        losses |= {f"{name}-apart": value for name, value in apart.items()}
+    return losses, loss
+
+
+def _weighted(weights: dict[str, float], losses: dict[str, torch.Tensor]) -> torch.Tensor:
+    return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:

@@ -11,24 +11,30 @@ from safetensors.torch import load_file, save_file
 from rivulet.acoustic.features import FeatureStatistics
 from rivulet.corpora.manifest import read_manifest
 from rivulet.errors import ConfigError
+from rivulet.language.files import open_packed
 from rivulet.tokenizer import Tokenizer
 from rivulet.training import targets
 from rivulet.training.augment import AugmentConfig
 from rivulet.training.batches import BatchMaker, encode_all, measure_statistics, plan_epoch
 from rivulet.training.config import DataConfig, Recipe
 from rivulet.training.corpus import Corpus, pack
+from rivulet.training.denominator import Denominator, phone_ngram
 from rivulet.training.log import say
 from rivulet.training.start import SETTINGS_FILE, STATISTICS_FILE, Start, tokenizers_of
 
 
 @dataclass(frozen=True)
 class Material:
-    """A maker of batches for each epoch and its plan, a maker for dev, and the heads."""
+    """A maker of batches for each epoch and its plan, a maker for dev, the heads, and MMI's rest.
+
+    denominator: what competes with each text, if the recipe trains with MMI.
+    """
 
     makers: list[BatchMaker]
     dev: BatchMaker
     heads: list[targets.Target]
     plans: list[list[list[int]]]
+    denominator: Denominator | None = None
 
 
 def gather(
@@ -79,7 +85,25 @@ def gather(
         )
         for epoch, heard in enumerate(makers)
     ]
-    return Material(makers, maker(dev, None), heads, plans)
+    return Material(
+        makers, maker(dev, None), heads, plans, _denominator(recipe, data, heads, distorted)
+    )
+
+
+def _denominator(
+    recipe: Recipe, data: DataConfig, heads: list[targets.Target], maker: BatchMaker
+) -> Denominator | None:
+    """Count the phone n-gram on each text of training once, and on the sentences given."""
+    if recipe.mmi_head is None:
+        return None
+    (head,) = (head for head in heads if head.name == recipe.mmi_head)
+    spoken = {
+        tuple(ids) for ids in maker.encoded[head.name] if ids
+    }  # a text read by many counts once
+    written = (head.encode(line) for path in data.sentences for line in open_packed(Path(path)))
+    sequences = [*sorted(spoken), *(tuple(ids) for ids in written if ids)]
+    ngram = phone_ngram(sequences, len(head.tokenizer), recipe.phone_lm_order)
+    return Denominator.of(ngram)
 
 
 def _warn_of_lost_sound(maker: BatchMaker, seconds: npt.NDArray[np.float64]) -> None:
