@@ -14,6 +14,15 @@ class Word:
 
 
 @dataclass(frozen=True)
+class DisplayToken:
+    """What is shown for the segment's words [first, last): a word, a number, a date."""
+
+    text: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
 class Partial:
     """The open segment as it reads now.
 
@@ -21,12 +30,23 @@ class Partial:
     text: its words so far.
     stable: how many of the leading words are settled; a settled word is never revised.
     at: seconds of audio heard when this came out.
+    words: the settled ones with their times.
+    tokens: what is shown for its words, from a `Formatter`; None without one.
+    stable_tokens: how many of the leading tokens are settled; a settled token is never revised.
     """
 
     segment: int
     text: str
     stable: int
     at: float
+    words: tuple[Word, ...] = ()
+    tokens: tuple[DisplayToken, ...] | None = None
+    stable_tokens: int = 0
+
+    @property
+    def display(self) -> str:
+        """What people read; `text` where no `Formatter` was at work."""
+        return _joined(self.tokens, self.text)
 
 
 @dataclass(frozen=True)
@@ -42,7 +62,8 @@ class Final:
     """A finished segment; nothing about it changes any more.
 
     `start` and `end` are those of its words. `alternatives` are readings by score, the best first,
-    if they were asked for; `hot_words` the hot phrases that are in it.
+    if they were asked for; `hot_words` the hot phrases that are in it; `tokens` what is shown for
+    its words, from a `Formatter`, None without one.
     """
 
     segment: int
@@ -53,6 +74,16 @@ class Final:
     at: float
     alternatives: tuple[Alternative, ...] = ()
     hot_words: tuple[str, ...] = ()
+    tokens: tuple[DisplayToken, ...] | None = None
+
+    @property
+    def display(self) -> str:
+        """What people read; `text` where no `Formatter` was at work."""
+        return _joined(self.tokens, self.text)
+
+
+def _joined(tokens: tuple[DisplayToken, ...] | None, text: str) -> str:
+    return text if tokens is None else " ".join(token.text for token in tokens)
 
 
 Event = Partial | Final

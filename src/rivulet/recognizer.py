@@ -1,6 +1,6 @@
 """`Recognizer` and `Stream`: the path from samples to events."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -243,8 +243,10 @@ class Stream:
 
     def partial(self) -> Partial:
         """Return the open segment as it reads now; asking changes nothing."""
-        text = " ".join(word.text for word in self._decoder.words())
-        return Partial(self._segment, text, self._decoder.settled(), self._now())
+        words, settled = self._decoder.words(), self._decoder.settled()
+        text = " ".join(word.text for word in words)
+        timed = tuple(self._timed(words[:settled]))
+        return Partial(self._segment, text, settled, self._now(), timed)
 
     @property
     def nbytes(self) -> int:
@@ -295,7 +297,8 @@ class Stream:
         self._shown = ("", 0)
         if not words:
             return []
-        timed = tuple(self._timed(word) for word in words)
+        timed = tuple(self._timed(words))
+        self._last_end = timed[-1].end
         text = " ".join(word.text for word in timed)
         final = Final(
             self._segment,
@@ -310,18 +313,19 @@ class Stream:
         self._segment += 1
         return [final]
 
-    def _timed(self, word: DecodedWord) -> Word:
-        """Give a word its times: less lookahead and measured delay, in order, inside the sound."""
+    def _timed(self, words: Sequence[DecodedWord]) -> Iterator[Word]:
+        """Give words their times: less lookahead and measured delay, in order, inside the sound."""
         timing = self._timing
         lookahead_s = self._loaded.model.config.lookahead * FRAME_S
-        limit = self._now()
-        start = word.start * FRAME_S - lookahead_s - timing.start_delay_s
-        end = word.end * FRAME_S - lookahead_s - timing.end_delay_s
-        start = min(max(start, self._last_end), limit)
-        end = min(max(end, start + FRAME_S), max(limit, start))
-        self._last_end = end
-        confidence = round(word.confidence, 4)
-        return Word(word.text, round(start, 3), round(end, 3), confidence)
+        limit, last_end = self._now(), self._last_end
+        for word in words:
+            start = word.start * FRAME_S - lookahead_s - timing.start_delay_s
+            end = word.end * FRAME_S - lookahead_s - timing.end_delay_s
+            start = min(max(start, last_end), limit)
+            end = min(max(end, start + FRAME_S), max(limit, start))
+            last_end = end
+            confidence = round(word.confidence, 4)
+            yield Word(word.text, round(start, 3), round(end, 3), confidence)
 
     def _now(self) -> float:
         """Seconds of audio the results rest on: whole blocks, whatever the caller's pieces."""

@@ -6,8 +6,10 @@ from dataclasses import asdict
 from typing import Any, Protocol, TextIO
 
 from rivulet.events import Event, Final, Partial
+from rivulet.text.subtitles import SubtitleLayout, cues
 
 ON_REQUEST = ("alternatives", "hot_words")  # of a Final, written only where there are some
+SHOWN = ("tokens", "stable_tokens")  # of an event, written only behind a Formatter
 FORMATS = ("txt", "srt", "vtt", "json", "jsonl")
 
 
@@ -30,9 +32,9 @@ class TextWriter:
         self._prefix = f"{file}: " if file else ""
 
     def write(self, event: Event) -> None:
-        """Write a finished segment."""
-        if isinstance(event, Final):
-            self._out.write(f"{self._prefix}{event.text}\n")
+        """Write a finished segment; none if nothing of it is shown."""
+        if isinstance(event, Final) and event.display:
+            self._out.write(f"{self._prefix}{event.display}\n")
             self._out.flush()
 
     def close(self, seconds: float) -> None:
@@ -40,26 +42,28 @@ class TextWriter:
 
 
 class SubtitleWriter:
-    """SubRip or WebVTT: one cue per segment."""
+    """SubRip or WebVTT: cues that can be read in their time."""
 
-    def __init__(self, out: TextIO, kind: str) -> None:
+    def __init__(self, out: TextIO, kind: str, layout: SubtitleLayout | None = None) -> None:
         """Write `kind` "srt" or "vtt" to `out`."""
         self._out = out
         self._point = "," if kind == "srt" else "."
         self._numbered = kind == "srt"
+        self._layout = layout or SubtitleLayout()
         self._cues = 0
         if kind == "vtt":
             out.write("WEBVTT\n\n")
 
     def write(self, event: Event) -> None:
-        """Write a finished segment as a cue."""
+        """Write a finished segment as cues."""
         if not isinstance(event, Final):
             return
-        self._cues += 1
-        if self._numbered:
-            self._out.write(f"{self._cues}\n")
-        start, end = (_clock(t, self._point) for t in (event.start, event.end))
-        self._out.write(f"{start} --> {end}\n{event.text}\n\n")
+        for cue in cues(event, self._layout):
+            self._cues += 1
+            if self._numbered:
+                self._out.write(f"{self._cues}\n")
+            start, end = (_clock(t, self._point) for t in (cue.start, cue.end))
+            self._out.write(f"{start} --> {end}\n" + "\n".join(cue.lines) + "\n\n")
         self._out.flush()
 
     def close(self, seconds: float) -> None:
@@ -83,10 +87,11 @@ class JsonWriter:
     def close(self, seconds: float) -> None:
         """Hand over the document."""
         segments = [_segment(final) for final in self._finals]
-        text = " ".join(f.text for f in self._finals)
-        self._give(
-            {"file": self._file, "seconds": round(seconds, 3), "text": text, "segments": segments}
-        )
+        document = {"file": self._file, "seconds": round(seconds, 3)}
+        document["text"] = " ".join(f.text for f in self._finals)
+        if any(f.tokens is not None for f in self._finals):
+            document["display"] = " ".join(f.display for f in self._finals if f.display)
+        self._give({**document, "segments": segments})
 
 
 class JsonLinesWriter:
@@ -110,26 +115,38 @@ class JsonLinesWriter:
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:
-    """Return an event as plain data, `"type"` first."""
-    kind = "partial" if isinstance(event, Partial) else "final"
+    """Return an event as plain data, `"type"` first; what is shown if a `Formatter` said it."""
+    partial = isinstance(event, Partial)
+    fields = asdict(event)
+    shown = {name: fields.pop(name) for name in SHOWN if name in fields}
     unasked = {name for name in ON_REQUEST if not getattr(event, name, True)}
-    fields = {k: v for k, v in asdict(event).items() if k not in unasked}
-    return {"type": kind, **fields}
+    if partial:
+        unasked.add("words")  # a final has them
+    fields = {k: v for k, v in fields.items() if k not in unasked}
+    if event.tokens is not None:
+        fields |= {"display": event.display, **shown}
+    return {"type": "partial" if partial else "final", **fields}
 
 
 def _segment(final: Final) -> dict[str, Any]:
     """Return a segment of a document."""
-    names = ("start", "end", "text", "words", *ON_REQUEST)
+    names = ("start", "end", "text", "display", "words", "tokens", *ON_REQUEST)
     whole = event_to_dict(final)
     return {name: whole[name] for name in names if name in whole}
 
 
-def open_writer(format_name: str, out: TextIO, file: str, several: bool) -> Writer:
-    """Return the writer of one file; `several` files share `out`."""
+def open_writer(
+    format_name: str,
+    out: TextIO,
+    file: str,
+    several: bool,
+    layout: SubtitleLayout | None = None,
+) -> Writer:
+    """Return the writer of one file; `several` files share `out`. Subtitles are set in `layout`."""
     if format_name == "txt":
         return TextWriter(out, file if several else None)
     if format_name in ("srt", "vtt"):
-        return SubtitleWriter(out, format_name)
+        return SubtitleWriter(out, format_name, layout)
     if format_name == "jsonl":
         return JsonLinesWriter(out, file if several else None)
     return JsonWriter(lambda document: _dump(document, out), file)
