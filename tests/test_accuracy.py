@@ -12,9 +12,9 @@ from rivulet.recognizer import Recognizer
 
 EVERY = 12  # of 611 utterances: 51, five minutes
 WORST_WER = {  # the cards have those of all of dev
-    ("default", "beam"): 0.21,
+    ("default", "beam"): 0.17,
     ("default", "greedy"): 0.51,
-    ("tiny", "beam"): 0.24,
+    ("tiny", "beam"): 0.20,
 }
 
 

@@ -116,4 +116,3 @@ def test_priors_are_the_mean_of_what_the_network_writes(folder, tmp_path, capsys
     chances = np.exp(after.beam.priors)
     assert chances.sum() == pytest.approx(1.0, abs=0.01)
     assert chances.argmax() == 0  # the blank
-    assert Recognizer.load(folder).beam.prior_weight > 0.0
