@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rivulet.errors import LanguageModelError
+from rivulet.language.build.g2p_alignment import cut
 from rivulet.language.build.kenlm_tools import Tools
 from rivulet.language.build.lexicon import Phones, Pronunciations
-from rivulet.language.build.g2p_alignment import cut
 from rivulet.language.g2p import MODEL_FILE, LetterToSound
 from rivulet.metrics import error_counts
 from rivulet.tokenizer import LETTERS

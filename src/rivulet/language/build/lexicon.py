@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rivulet.errors import LanguageModelError
+from rivulet.language.files import DAMAGED, read_pronunciations
 from rivulet.language.g2p import LetterToSound
 from rivulet.language.g2p_rules import PHONES, derive, guess, looked_up_in
-from rivulet.language.files import DAMAGED, read_pronunciations
 
 Phones = tuple[str, ...]
 Pronunciations = Mapping[str, Sequence[Phones]]
