@@ -246,3 +246,15 @@ def test_two_streams_do_not_touch_each_other(small, babble):
 
 def test_latency_is_block_and_lookahead_and_window(small):
     assert small.latency_ms == 160 + 80 + 15
+
+
+def test_open_words_have_times_and_asking_for_them_changes_nothing(small, babble):
+    asked, plain = small.stream(), small.stream()
+    events = []
+    for piece in np.array_split(babble, 30):
+        events += asked.accept(piece)
+        words = asked.words()
+        assert " ".join(word.text for word in words) == asked.partial().text
+        assert words == asked.words()
+        assert all(a.end <= b.start for a, b in itertools.pairwise(words))
+    assert [*events, *asked.finish()] == [*plain.accept(babble), *plain.finish()]

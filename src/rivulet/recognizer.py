@@ -248,6 +248,13 @@ class Stream:
         timed = tuple(self._timed(words[:settled]))
         return Partial(self._segment, text, settled, self._now(), timed)
 
+    def words(self) -> tuple[Word, ...]:
+        """Return the open segment's words as they are now; asking changes nothing."""
+        last_end = self._last_end
+        words = tuple(self._timed(word) for word in self._decoder.words())
+        self._last_end = last_end
+        return words
+
     @property
     def nbytes(self) -> int:
         """Bytes of samples waiting for their block, and of what the network remembers."""
