@@ -20,12 +20,15 @@ from rivulet.commands import (
     listen,
     lm,
     replay,
+    serve,
     train,
     transcribe,
 )
 from rivulet.errors import RivuletError
 
-COMMANDS = (transcribe, listen, doctor, replay, evaluate, bench, align, train, calibrate, lm, data)
+COMMANDS = (
+    transcribe, listen, serve, doctor, replay, evaluate, bench, align, train, calibrate, lm, data,
+)  # fmt: skip
 
 INTERRUPTED = 130  # exit status, as a shell gives it: 128 and the number of the signal
 IMPORTLIB = "<frozen importlib._bootstrap>"  # what Python's frames of an import name as their file

@@ -1,0 +1,12 @@
+"""`rivulet serve`: WebSocket, HTTP and a page on one port; `app` binds what the others say.
+
+protocol    messages in, actions out: what vosk_protocol and native_protocol share
+settings    limits and what may connect
+metrics     what is counted, as Prometheus reads it
+advancing   the one place where streams are advanced
+streams     who holds a stream: open, park, resume, drain
+connection  one WebSocket
+uploads     files over HTTP, as OpenAI's clients send them
+wyoming     the protocol of home assistants
+app         routes, sockets and the end
+"""

@@ -1,0 +1,189 @@
+"""Who holds a stream: opened, heard, parked while its client is away, resumed, let go."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy.typing as npt
+
+from rivulet.events import Event, Word
+from rivulet.recognizer import Recognizer, Stream
+from rivulet.server.advancing import Advancer
+from rivulet.server.metrics import Metrics
+from rivulet.server.protocol import POLICY, TRY_LATER, ProtocolError, StreamSettings
+from rivulet.server.settings import Limits
+
+AHEAD_S = 2.0  # a client that sent so much more than real time no longer comes first
+
+
+def configure(recognizer: Recognizer, settings: StreamSettings) -> Recognizer:
+    """Return the recognizer that a client asked for.
+
+    Raises:
+        ConfigError: hot words cannot be used.
+    """
+    block_ms = settings.block_ms or recognizer.block_ms
+    alternatives = settings.alternatives or recognizer.alternatives
+    if (block_ms, alternatives) != (recognizer.block_ms, recognizer.alternatives):
+        recognizer = replace(recognizer, block_ms=block_ms, alternatives=alternatives)
+    return recognizer.with_hot_words(settings.hot_words)
+
+
+@dataclass
+class LiveStream:
+    """A client's stream and how much it heard."""
+
+    key: str
+    stream: Stream
+    sample_rate: int
+    advancer: Advancer
+    limit_s: float
+    samples: int = 0  # per channel
+    began: float = field(default_factory=time.monotonic)
+
+    async def accept(self, samples: npt.NDArray[Any]) -> list[Event]:
+        """Hear samples at the client's rate; return their events.
+
+        Raises:
+            ProtocolError: the stream is longer than the server allows.
+            AudioError: the samples are not finite.
+        """
+        if (self.samples + len(samples)) / self.sample_rate > self.limit_s:
+            raise ProtocolError(
+                f"a stream of more than {self.limit_s:.0f} s of audio is not taken; "
+                "finish it and begin another."
+            )
+        self.samples += len(samples)
+        return await self.advancer.accept(self.stream, samples, self.sample_rate, self._in_time)
+
+    async def finish(self) -> list[Event]:
+        """Decode to the last sample; return the last events."""
+        return await self.advancer.finish(self.stream, self._in_time())
+
+    def words(self) -> Sequence[Word]:
+        """Return the open segment's words with their times."""
+        return self.stream.words()
+
+    def _in_time(self) -> bool:
+        """Whether it is not ahead of real time."""
+        return self.samples / self.sample_rate <= time.monotonic() - self.began + AHEAD_S
+
+
+@dataclass
+class Parked:
+    """A stream whose client is away: what its connection knew, and when it is given up."""
+
+    live: LiveStream
+    memory: Any
+    timer: asyncio.TimerHandle
+
+
+class Streams:
+    """All streams of a server."""
+
+    def __init__(
+        self, recognizer: Recognizer, limits: Limits, metrics: Metrics, advancer: Advancer
+    ) -> None:
+        """Hold none yet."""
+        self.recognizer = recognizer
+        self.limits = limits
+        self.metrics = metrics
+        self.advancer = advancer
+        self._held: dict[str, Callable[[], None]] = {}  # key → asks its connection to let it go
+        self._parked: dict[str, Parked] = {}
+        metrics.streams.set_function(lambda: len(self._held))
+        metrics.parked.set_function(lambda: len(self._parked))
+
+    def __len__(self) -> int:
+        """Count the streams that are being heard."""
+        return len(self._held)
+
+    @property
+    def full(self) -> bool:
+        """Whether a new stream would be refused."""
+        return len(self._held) >= self.limits.streams
+
+    async def open(self, settings: StreamSettings, leave: Callable[[], None]) -> LiveStream:
+        """Begin a stream; `leave` is called when its client came back over another connection.
+
+        Raises:
+            ProtocolError: the server is full.
+            RivuletError: the settings cannot be used.
+        """
+        if self.full:
+            raise self.refusal()
+        key = secrets.token_urlsafe(16)
+        self._held[key] = leave
+        while self._parked and len(self._held) + len(self._parked) > self.limits.streams:
+            self._give_up(next(iter(self._parked)))
+        try:
+            stream = await self.advancer.call(lambda: self._begin(settings))
+        except BaseException:
+            self.close(key)
+            raise
+        return LiveStream(key, stream, settings.sample_rate, self.advancer, self.limits.length_s)
+
+    def refusal(self) -> ProtocolError:
+        """Return what a client is told when all places are taken."""
+        self.metrics.refused.labels("full").inc()
+        return ProtocolError(
+            f"all {self.limits.streams} streams are taken; try again later, or raise --streams.",
+            TRY_LATER,
+        )
+
+    def close(self, key: str) -> None:
+        """Let a stream go; letting it go twice is harmless."""
+        self._held.pop(key, None)
+
+    def park(self, live: LiveStream, memory: Any) -> None:
+        """Keep a stream for a client that may come back, and what its connection knew."""
+        self.close(live.key)
+        timer = asyncio.get_running_loop().call_later(self.limits.resume_s, self._give_up, live.key)
+        self._parked[live.key] = Parked(live, memory, timer)
+
+    async def resume(self, key: str, leave: Callable[[], None]) -> tuple[LiveStream, Any]:
+        """Return a stream whose client came back, and what its connection knew.
+
+        Raises:
+            ProtocolError: it is not known, or no longer, or the server is full.
+        """
+        if key in self._held:
+            await self._wait_for_parking(key)
+        parked = self._parked.get(key)
+        if parked is None:
+            raise ProtocolError(
+                f"the stream to resume is not known, or was away for more than "
+                f"{self.limits.resume_s:.0f} s; begin another.",
+                POLICY,
+            )
+        if self.full:
+            raise self.refusal()
+        del self._parked[key]
+        parked.timer.cancel()
+        self._held[key] = leave
+        self.metrics.resumed.inc()
+        return parked.live, parked.memory
+
+    async def _wait_for_parking(self, key: str) -> None:
+        """Take the stream from a connection that does not know yet that it is lost."""
+        self._held[key]()
+        deadline = time.monotonic() + self.limits.send_s
+        while key in self._held and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+
+    def forget_parked(self) -> None:
+        """Give up all streams whose clients are away."""
+        for key in list(self._parked):
+            self._give_up(key)
+
+    def _give_up(self, key: str) -> None:
+        parked = self._parked.pop(key, None)
+        if parked is not None:
+            parked.timer.cancel()
+            self.metrics.dropped.labels("not resumed").inc()
+
+    def _begin(self, settings: StreamSettings) -> Stream:
+        return configure(self.recognizer, settings).stream(settings.sample_rate)

@@ -1,0 +1,111 @@
+"""vosk-server's own client programs, unchanged, where its repository lies beside this one.
+
+They are not ours and not in this repository; `RIVULET_VOSK_SERVER` names another folder.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.serving import pcm16, serving, text_of, transcribed
+
+from rivulet.audio import AudioFile
+from rivulet.recognizer import Recognizer
+from rivulet.server.running import Server
+
+ROOT = Path(__file__).parents[2]
+THEIRS = Path(os.environ.get("RIVULET_VOSK_SERVER", ROOT.parent / "vosk-server"))
+PORT = 2700  # it is written in the programs
+NEEDS = {"asr-test-client.py": "websocket", "test_srt.py": "srt"}
+
+
+@pytest.fixture(scope="module")
+def server(recognizer: Recognizer) -> Iterator[Server]:
+    if not (THEIRS / "websocket" / "test.py").is_file():
+        pytest.skip(f"no checkout of vosk-server at {THEIRS}")
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", PORT)) == 0:
+            pytest.skip(f"port {PORT} is taken")
+    with serving(recognizer, port=PORT) as running:
+        yield running
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "clip.wav"
+    source = ROOT / "data" / "samples" / "slt.flac"
+    with AudioFile(source) as audio, wave.open(str(path), "wb") as out:
+        out.setparams((1, 2, audio.sample_rate, 0, "NONE", ""))
+        out.writeframes(pcm16(np.concatenate(list(audio))[:, 0]))
+    return path
+
+
+def printed(program: str, clip: Path) -> str:
+    module = NEEDS.get(Path(program).name, "websockets")
+    pytest.importorskip(module)
+    done = subprocess.run(
+        [sys.executable, str(THEIRS / program), str(clip)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stdout
+    return done.stdout
+
+
+def replies(output: str) -> list[dict[str, object]]:
+    """Take apart JSON objects that were printed one after the other."""
+    decoder = json.JSONDecoder()
+    found = []
+    rest = output.strip()
+    while rest:
+        reply, end = decoder.raw_decode(rest)
+        found.append(reply)
+        rest = rest[end:].strip()
+    return found
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "websocket/test.py",
+        "client-samples/python/asr-test.py",
+        "client-samples/python/asr-test-client.py",
+    ],
+)
+def test_its_clients_print_the_words_and_times_of_transcribe(
+    server: Server, recognizer: Recognizer, clip: Path, program: str
+) -> None:
+    words = [w for r in replies(printed(program, clip)) for w in r.get("result", ())]  # type: ignore[attr-defined]
+    expected = [w for final in transcribed(recognizer, clip) for w in final.words]
+    assert [(w["word"], w["start"], w["end"]) for w in words] == [
+        (w.text.lower(), w.start, w.end) for w in expected
+    ]
+
+
+def test_its_client_for_phrases_prints_the_text(server: Server, clip: Path) -> None:
+    last = replies(printed("websocket/test_words.py", clip))[-1]
+    assert "result" not in last
+    assert len(str(last["text"]).split()) > 8
+
+
+def test_its_client_for_alternatives_prints_several(server: Server, clip: Path) -> None:
+    last = replies(printed("websocket/test_alternatives.py", clip))[-1]
+    assert 1 < len(last["alternatives"]) <= 20  # type: ignore[arg-type]
+
+
+def test_its_client_for_subtitles_prints_the_text(
+    server: Server, recognizer: Recognizer, clip: Path
+) -> None:
+    lines = printed("websocket/test_srt.py", clip).splitlines()
+    text = " ".join(line for line in lines if line and not line[0].isdigit())
+    assert text == text_of(transcribed(recognizer, clip)).lower()

@@ -1,0 +1,369 @@
+"""Clients over real sockets: both protocols, lost connections, limits, the end."""
+
+import asyncio
+import json
+import socket
+import time
+import wave
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soxr
+from support.serving import heard, pcm16, serving, text_of, transcribed
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
+
+from rivulet.audio import AudioFile
+from rivulet.recognizer import Recognizer
+from rivulet.server.app import Settings
+from rivulet.server.running import Server
+from rivulet.server.settings import Access, Limits
+
+ROOT = Path(__file__).parents[2]
+CLIP = ROOT / "data" / "samples" / "slt.flac"
+PATIENCE_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def server(recognizer: Recognizer) -> Iterator[Server]:
+    with serving(recognizer) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def nonsense(small: Recognizer) -> Iterator[Server]:
+    with serving(small, Settings(Limits(resume_s=0.5, idle_s=0.5, length_s=20.0))) as running:
+        yield running
+
+
+@pytest.fixture(params=[8_000, 16_000, 48_000])
+def clip(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The clip as a WAV file of some rate."""
+    with AudioFile(CLIP) as audio:
+        samples = np.concatenate(list(audio))[:, 0]
+        resampled = soxr.resample(samples, audio.sample_rate, request.param)
+    path = tmp_path / "clip.wav"
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(request.param)
+        out.writeframes(pcm16(resampled))
+    return path
+
+
+def at(server: Server, path: str = "/", query: str = "") -> str:
+    return f"ws://localhost:{server.address.port}{path}{query}"
+
+
+@asynccontextmanager
+async def native(server: Server, **start: Any) -> AsyncIterator[tuple[ClientConnection, str]]:
+    async with connect(at(server, "/v1/stream")) as client:
+        await client.send(json.dumps({"type": "start", **start}))
+        ready = json.loads(await client.recv())
+        assert ready["type"] == "ready", ready
+        yield client, ready["stream"]
+
+
+async def rest_of(client: ClientConnection) -> list[dict[str, Any]]:
+    return [json.loads(message) async for message in client]
+
+
+async def closed(client: ClientConnection) -> tuple[int, str]:
+    """Wait until the server closes; return its code and reason."""
+    with suppress(ConnectionClosedError):
+        await asyncio.wait_for(rest_of(client), PATIENCE_S)
+    assert client.close_code, "the connection was lost without a close"
+    return client.close_code, client.close_reason or ""
+
+
+async def as_vosk(server: Server, path: Path, **config: Any) -> list[dict[str, Any]]:
+    """Do what vosk-server's `test.py` does."""
+    async with connect(at(server)) as client:
+        with wave.open(str(path), "rb") as sound:
+            rate = sound.getframerate()
+            await client.send(json.dumps({"config": {"sample_rate": rate, **config}}))
+            replies = []
+            while data := sound.readframes(int(rate * 0.2)):
+                await client.send(data)
+                replies.append(json.loads(await client.recv()))
+        await client.send('{"eof" : 1}')
+        replies.append(json.loads(await client.recv()))
+        return replies
+
+
+def test_a_vosk_client_has_the_words_and_times_of_transcribe(
+    server: Server, recognizer: Recognizer, clip: Path
+) -> None:
+    replies = asyncio.run(as_vosk(server, clip))
+    results = [word for reply in replies for word in reply.get("result", ())]
+    expected = [word for final in transcribed(recognizer, clip) for word in final.words]
+    assert [(w["word"], w["start"], w["end"], w["conf"]) for w in results] == [
+        (w.text.lower(), w.start, w.end, w.confidence) for w in expected
+    ]
+    assert len(expected) > 8
+    assert any(reply.get("partial") for reply in replies)
+
+
+def test_a_vosk_client_can_have_partial_words_and_hot_words(server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "clip.wav"
+    with AudioFile(CLIP) as audio, wave.open(str(path), "wb") as out:
+        out.setparams((1, 2, audio.sample_rate, 0, "NONE", ""))
+        out.writeframes(pcm16(np.concatenate(list(audio))[:, 0]))
+    wishes = {"partial_words": 1, "phrase_list": ["the bridge", "[unk]"], "max_alternatives": 3}
+    replies = asyncio.run(as_vosk(server, path, **wishes))
+    partial = next(reply for reply in replies if reply.get("partial_result"))
+    assert [w["word"] for w in partial["partial_result"]] == partial["partial"].split()
+    readings = replies[-1]["alternatives"]
+    assert len(readings) == 3
+    assert readings[0]["text"].endswith("the bridge")
+
+
+def test_own_events_are_those_of_the_stream(
+    small: Recognizer, nonsense: Server, babble: Any
+) -> None:
+    async def run() -> list[dict[str, Any]]:
+        async with native(nonsense, format="float32", sample_rate=16_000) as (client, _):
+            for piece in np.array_split(babble, 7):
+                await client.send(piece.astype("<f4").tobytes())
+            await client.send('{"type": "finish"}')
+            return await rest_of(client)
+
+    events = asyncio.run(run())
+    finals = heard(small, babble, 16_000)
+    assert [e["text"] for e in events if e["type"] == "final"] == [f.text for f in finals]
+    assert [e["seq"] for e in events] == list(range(1, len(events) + 1))
+    assert events[-1]["type"] == "end"
+    assert events[-1]["samples"] == len(babble)
+
+
+def test_a_lost_connection_is_resumed_where_it_broke(
+    small: Recognizer, nonsense: Server, babble: Any
+) -> None:
+    sound = pcm16(babble)
+
+    async def run() -> list[dict[str, Any]]:
+        events: list[dict[str, Any]] = []
+        async with native(nonsense) as (client, key):
+            await client.send(sound[:100_000])
+            while len(events) < 4:
+                events.append(json.loads(await client.recv()))
+            client.transport.abort()
+        async with connect(at(nonsense, "/v1/stream")) as client:
+            after = events[2]["seq"]
+            resume = {"type": "start", "resume": key, "after": after}
+            await client.send(json.dumps(resume))
+            ready = json.loads(await client.recv())
+            assert "samples" in ready, ready
+            await client.send(sound[2 * ready["samples"] :])
+            await client.send('{"type": "finish"}')
+            return events[:3] + await rest_of(client)
+
+    events = asyncio.run(run())
+    finals = heard(small, np.frombuffer(sound, "<i2"), 16_000)
+    assert [e["text"] for e in events if e["type"] == "final"] == [f.text for f in finals]
+    assert finals
+
+
+def test_who_resumes_takes_the_stream_from_a_connection_that_hangs(nonsense: Server) -> None:
+    async def run() -> tuple[int, int]:
+        async with native(nonsense) as (old, key):
+            await old.send(bytes(3200))
+            await asyncio.sleep(0.2)
+            async with native(nonsense, resume=key) as (new, _):
+                code, _ = await closed(old)
+                await new.send('{"type": "finish"}')
+                return code, (await rest_of(new))[-1]["samples"]
+
+    assert asyncio.run(run()) == (1008, 1600)
+
+
+def test_a_stream_is_not_kept_for_ever(nonsense: Server) -> None:
+    async def run() -> tuple[int, str]:
+        async with native(nonsense) as (client, key):
+            await client.send(bytes(3200))
+            client.transport.abort()
+        await asyncio.sleep(1.0)  # resume_s is 0.5
+        async with connect(at(nonsense, "/v1/stream")) as client:
+            await client.send(json.dumps({"type": "start", "resume": key}))
+            return await closed(client)
+
+    code, reason = asyncio.run(run())
+    assert code == 1008
+    assert "not known" in reason
+    assert len(nonsense.app.streams) == 0
+
+
+def test_a_client_that_says_goodbye_keeps_no_place(small: Recognizer) -> None:
+    async def run(server: Server) -> None:
+        for _ in range(5):
+            async with native(server) as (client, _):
+                await client.send(bytes(3200))
+            await asyncio.sleep(0.2)
+
+    with serving(small, Settings(Limits(streams=1))) as server:
+        asyncio.run(run(server))
+
+
+def test_a_full_server_answers_at_once_and_a_parked_stream_makes_room(small: Recognizer) -> None:
+    async def run(server: Server) -> tuple[int, str]:
+        async with native(server) as (first, _):
+            async with connect(at(server)) as second:
+                await second.send(bytes(3200))
+                refusal = await closed(second)
+            first.transport.abort()
+        await asyncio.sleep(0.2)
+        async with native(server) as (third, _):  # the first is parked and gives way
+            await third.send('{"type": "finish"}')
+            assert (await rest_of(third))[-1]["type"] == "end"
+        return refusal
+
+    with serving(small, Settings(Limits(streams=1))) as server:
+        code, reason = asyncio.run(run(server))
+    assert code == 1013
+    assert "all 1 streams are taken" in reason
+
+
+def test_too_many_connections_are_refused(small: Recognizer) -> None:
+    async def run(server: Server) -> tuple[int, str]:
+        async with connect(at(server)), connect(at(server)) as second:
+            return await closed(second)
+
+    with serving(small, Settings(Limits(connections=1))) as server:
+        assert asyncio.run(run(server))[0] == 1013
+
+
+def test_silent_and_endless_clients_are_closed_with_a_reason(nonsense: Server) -> None:
+    async def silent() -> tuple[int, str]:
+        async with connect(at(nonsense)) as client:
+            return await closed(client)
+
+    async def endless() -> tuple[int, str]:
+        async with connect(at(nonsense)) as client:
+            await client.send('{"config": {"sample_rate": 16000}}')
+            for _ in range(3):
+                await client.send(bytes(320_000))
+            return await closed(client)
+
+    assert asyncio.run(silent()) == (1001, "no message for 0 s; connect again.")
+    code, reason = asyncio.run(endless())
+    assert code == 1008
+    assert "more than 20 s" in reason
+
+
+@pytest.mark.parametrize(
+    ("path", "message", "code"),
+    [
+        ("/", "nonsense", 1007),
+        ("/", b"\0" * (2 << 20), 1009),
+        ("/v1/stream", bytes(2), 1008),
+        ("/v1/stream", '{"type": "start", "sample_rate": 1}', 1008),
+        ("/v1/stream", '{"type": "start", "hot_words": ["x"]}', 1007),  # greedy has none
+    ],
+)
+def test_a_client_that_errs_is_told_and_only_it_is_closed(
+    nonsense: Server, path: str, message: str | bytes, code: int
+) -> None:
+    async def run() -> int:
+        async with native(nonsense) as (other, _):
+            async with connect(at(nonsense, path)) as client:
+                await client.send(message)
+                found, _ = await closed(client)
+            await other.send('{"type": "finish"}')
+            assert (await rest_of(other))[-1]["type"] == "end"
+            return found
+
+    assert asyncio.run(run()) == code
+
+
+def test_samples_that_are_not_finite_are_refused(nonsense: Server) -> None:
+    async def run() -> dict[str, Any]:
+        async with native(nonsense, format="float32") as (client, _):
+            await client.send(np.array([np.nan, 1.0], "<f4").tobytes())
+            message: dict[str, Any] = json.loads(await client.recv())
+            assert await closed(client) == (1007, message["message"])
+            return message
+
+    error = asyncio.run(run())
+    assert error["type"] == "error"
+    assert "NaN" in error["message"]
+
+
+def test_the_token_comes_in_a_header_or_in_the_query(small: Recognizer) -> None:
+    async def run(server: Server) -> None:
+        async with connect(at(server, query="?token=secret")) as client:
+            await client.send(bytes(2))
+        async with connect(at(server), additional_headers={"Authorization": "Bearer secret"}):
+            pass
+        for query in ("", "?token=wrong"):
+            with pytest.raises(InvalidStatus) as raised:
+                await connect(at(server, query=query))
+            assert raised.value.response.status_code == 403
+
+    with serving(small, Settings(access=Access(token="secret"))) as server:
+        asyncio.run(run(server))
+
+
+def test_a_foreign_page_cannot_connect(nonsense: Server) -> None:
+    async def run() -> None:
+        with pytest.raises(InvalidStatus) as raised:
+            await connect(at(nonsense), origin="https://evil.example")  # type: ignore[arg-type]
+        assert raised.value.response.status_code == 403
+
+    asyncio.run(run())
+
+
+def test_a_server_that_ends_sends_last_results_first(recognizer: Recognizer) -> None:
+    with AudioFile(CLIP) as audio:
+        sound = pcm16(np.concatenate(list(audio))[:, 0])
+        expected = heard(recognizer, np.frombuffer(sound, "<i2"), audio.sample_rate)
+
+    async def run(server: Server) -> tuple[dict[str, Any], dict[str, Any], int]:
+        async with connect(at(server)) as vosk, native(server) as (own, _):
+            await vosk.send('{"config": {"sample_rate": 16000}}')
+            await vosk.send(sound)
+            await vosk.recv()
+            await own.send(sound)
+            while json.loads(await own.recv())["type"] != "partial":
+                pass
+            server.should_exit = True
+            last = json.loads(await vosk.recv())
+            messages = await rest_of(own)
+            code, _ = await closed(vosk)
+            return last, messages[-2], code
+
+    with serving(recognizer) as server:
+        vosk, own, code = asyncio.run(run(server))
+    assert vosk["text"] == text_of(expected).lower()
+    assert own["text"] == text_of(expected)
+    assert code == 1001
+
+
+def test_a_client_that_does_not_read_is_dropped(small: Recognizer, babble: Any) -> None:
+    async def run(server: Server) -> None:
+        client = socket.create_connection(("127.0.0.1", server.address.port))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader, writer = await asyncio.open_connection(sock=client, limit=1024)
+        writer.write(
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        assert b"101" in await reader.readline()
+        frame = b"\x82\x82\0\0\0\0\0\0"  # binary, masked with zeros, two bytes
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        dropped = False
+        deadline = time.monotonic() + PATIENCE_S
+        while not dropped and time.monotonic() < deadline:
+            writer.write(frame * 2000)
+            try:
+                await asyncio.wait_for(writer.drain(), PATIENCE_S)
+            except ConnectionError:
+                dropped = True
+        assert dropped
+
+    with serving(small, Settings(Limits(send_s=0.3))) as server:
+        asyncio.run(run(server))
+        assert b'dropped_total{reason="slow reader"} 1.0' in server.app.metrics.render()
