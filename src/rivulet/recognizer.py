@@ -250,10 +250,7 @@ class Stream:
 
     def words(self) -> tuple[Word, ...]:
         """Return the open segment's words as they are now; asking changes nothing."""
-        last_end = self._last_end
-        words = tuple(self._timed(word) for word in self._decoder.words())
-        self._last_end = last_end
-        return words
+        return tuple(self._timed(self._decoder.words()))
 
     @property
     def nbytes(self) -> int:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from rivulet.errors import ConfigError
-from rivulet.events import Final, Partial, Word
+from rivulet.events import DisplayToken, Final, Partial, Word
 from rivulet.server.settings import Access, Limits, check_host
 from rivulet.server.settled import SettledText
 from rivulet.server.transcription import Deltas, RequestError, Wishes, render, wishes_of
@@ -33,6 +33,14 @@ def test_what_was_given_out_joined_is_the_text_of_the_finals() -> None:
     deltas = [settled.push(event) for event in events]
     assert deltas == ["", "HELLO", "", " WORLD", "", " BYE NOW"]
     assert settled.text == "".join(deltas) == "HELLO WORLD BYE NOW"
+
+
+def test_what_a_formatter_shows_is_given_out_token_by_token() -> None:
+    settled = SettledText()
+    one, two = DisplayToken("Hello,", 0, 1), DisplayToken("42.", 1, 3)
+    partial = Partial(0, "HELLO FORTY TWO", 3, 0.5, (), (one, two), stable_tokens=1)
+    final = Final(0, "HELLO FORTY TWO", (), 0.0, 1.0, 1.0, tokens=(one, two))
+    assert [settled.push(partial), settled.push(final)] == ["Hello,", " 42."]
 
 
 def test_a_verbose_answer_has_words_where_they_are_asked_for() -> None:

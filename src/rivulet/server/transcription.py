@@ -83,7 +83,7 @@ def wishes_of(fields: Iterable[tuple[str, str]], boost: float) -> Wishes:
 
 def render(wishes: Wishes, finals: Sequence[Final], seconds: float) -> str:
     """Return the whole answer for a file of `seconds`."""
-    text = " ".join(final.text for final in finals)
+    text = " ".join(final.display for final in finals if final.display)
     if wishes.response_format == "json":
         usage = {"type": "duration", "seconds": math.ceil(seconds)}
         return json.dumps({"text": text, "usage": usage})
@@ -168,14 +168,14 @@ def _segment(number: int, final: Final) -> dict[str, Any]:
     `avg_logprob` is the mean logarithm of the words' confidence; `tokens` are none; `temperature`
     and `no_speech_prob` are 0: nothing is sampled, and a segment exists where words were found.
     """
-    encoded = final.text.encode()
+    encoded = final.display.encode()
     logs = [math.log(max(word.confidence, LEAST_CONFIDENCE)) for word in final.words]
     return {
         "id": number,
         "seek": round(final.start * 100),  # in Whisper's frames of 10 ms
         "start": final.start,
         "end": final.end,
-        "text": final.text,
+        "text": final.display,
         "tokens": [],
         "temperature": 0.0,
         "avg_logprob": round(sum(logs) / len(logs), 4) if logs else 0.0,

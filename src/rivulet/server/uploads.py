@@ -220,7 +220,7 @@ class Uploads:
             async for event in recognition.events(gone):
                 finals += [event] if isinstance(event, Final) else []
         except AudioError as error:
-            return failure(error, " ".join(final.text for final in finals))
+            return failure(error, " ".join(final.display for final in finals))
         finally:
             await recognition.close()
         body = render(recognition.wishes, finals, recognition.seconds)
