@@ -65,7 +65,9 @@ def run(args: argparse.Namespace) -> int:
         for name in args.files:
             try:
                 with (
-                    AudioFile(sys.stdin.buffer if name == STANDARD_INPUT else name) as audio,
+                    AudioFile(
+                        sys.stdin.buffer if name == STANDARD_INPUT else name, warn=_warn
+                    ) as audio,
                     _writer(args, name, to_folder, several, documents) as writer,
                 ):
                     _transcribe(recognizer, audio, writer, progress)
@@ -143,6 +145,10 @@ def _open(path: Path) -> TextIO:
         return path.open("w", encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror}); name another.") from error
+
+
+def _warn(sentence: str) -> None:
+    print(f"rivulet: warning: {sentence}", file=sys.stderr)
 
 
 def _stem(name: str) -> str:

@@ -91,7 +91,7 @@ def test_a_stream_of_bytes_is_read(tmp_path):
     path = tmp_path / "tone.wav"
     write_sound(path, TONE, 48_000, "pcm_s16le")
     with AudioFile(io.BytesIO(path.read_bytes())) as file:
-        assert sum(map(len, file)) == 48_000
+        assert sum(map(len, file)) == 16_000
 
 
 def test_the_callers_buffer_may_be_reused():
@@ -164,7 +164,7 @@ def test_a_truncated_file_gives_what_is_there_and_then_says_so(tmp_path, suffix)
     heard = []
     with AudioFile(path) as file, pytest.raises(AudioError, match=r"4\.00 s|damaged after"):
         heard.extend(file)
-    assert sum(map(len, heard)) > 48_000
+    assert sum(map(len, heard)) > 16_000
 
 
 def test_a_wav_header_without_samples_says_so(tmp_path):
