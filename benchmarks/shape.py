@@ -17,11 +17,12 @@ import sweep
 import torch
 from sweep import ROOT, Row, Trial, Workshop, spread
 
-from rivulet.acoustic.model import STRIDE, ModelConfig
+from rivulet.acoustic.frames import STRIDE, algorithmic_latency_ms
+from rivulet.acoustic.model import ModelConfig
 from rivulet.corpora.manifest import read_manifest
 from rivulet.decoding.decoder import GreedyDecoder
 from rivulet.evaluation.latency import match_words
-from rivulet.recognizer import DEFAULT_BLOCK_MS, algorithmic_latency_ms
+from rivulet.recognizer import DEFAULT_BLOCK_MS
 from rivulet.training.batches import BatchMaker
 from rivulet.training.config import Recipe
 from rivulet.training.corpus import pack
@@ -78,7 +79,7 @@ def measure(folder: Path, made: Workshop) -> Row:
     for index in range(min(LATE_CLIPS, len(corpus))):
         frames = maker.make([index], 0).frames
         decoder = GreedyDecoder(run.tokenizers[sweep.HEAD])
-        decoder.push(model(frames, model.initial_state())[0][0])
+        decoder.push(model(frames, model.initial_state())[0][0].detach().numpy())
         said = decoder.hypothesis()
         names = [decoder.tokenizer.tokens[token] for token in said.tokens]
         heard.append({"phones": names, "steps": list(said.frames)})

@@ -23,7 +23,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def small() -> Recognizer:
     """A recognizer that writes nonsense, the same nonsense every time."""
-    return Recognizer(small_checkpoint())
+    return Recognizer.of(small_checkpoint())
 
 
 @pytest.fixture(scope="session")

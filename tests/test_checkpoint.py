@@ -8,7 +8,8 @@ from support import ROOT, small_checkpoint
 
 from rivulet import checkpoint
 from rivulet.acoustic.quantization import dequantize, quantize
-from rivulet.checkpoint import HASHED, PACKED_FILE, WEIGHTS_FILE, TimingConfig
+from rivulet.checkpoint import HASHED, PACKED_FILE, WEIGHTS_FILE
+from rivulet.decoding.settings import TimingConfig
 from rivulet.errors import CheckpointError, ConfigError
 
 EVERY_FILE = (WEIGHTS_FILE, *HASHED)

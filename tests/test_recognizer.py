@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support import SAMPLES, small_checkpoint
 
 from rivulet import audio
-from rivulet.checkpoint import TimingConfig
+from rivulet.decoding.settings import TimingConfig
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import AudioError, ConfigError
 from rivulet.events import Final, Partial
@@ -49,7 +49,7 @@ def test_one_sample_at_a_time_gives_the_same_events(small, babble):
 @pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
 @pytest.mark.parametrize("block_ms", BLOCK_MS)
 def test_chunking_changes_nothing_for_any_cell_and_block(babble, cell, block_ms):
-    recognizer = Recognizer(small_checkpoint(cell), block_ms)
+    recognizer = Recognizer.of(small_checkpoint(cell), block_ms)
     whole = run(recognizer, babble)
     assert whole
     assert run(recognizer, babble, range(0, len(babble), 777)) == whole
@@ -72,7 +72,7 @@ def test_looking_does_not_disturb(small, babble):
 
 @pytest.mark.parametrize("seed", [0, 3, 4, 5, 12])
 def test_stable_words_are_never_revised(babble, seed):
-    recognizer = Recognizer(small_checkpoint(seed=seed))
+    recognizer = Recognizer.of(small_checkpoint(seed=seed))
     settled: dict[int, list[str]] = {}
     for event in run(recognizer, np.tile(babble, 4)):
         words = event.text.split()
@@ -92,8 +92,8 @@ def test_finish_hears_a_tail_shorter_than_a_block(recognizer):
 
 def test_an_endpoint_does_not_reset_the_acoustic_state(babble):
     """The words are the same whether or not the stream was cut into segments on the way."""
-    one = Recognizer(small_checkpoint(), endpoint=EndpointConfig(5.0, 0.8, 60.0))
-    many = Recognizer(small_checkpoint(), endpoint=EndpointConfig(5.0, 0.8, 1.0))
+    one = Recognizer.of(small_checkpoint(), endpoint=EndpointConfig(5.0, 0.8, 60.0))
+    many = Recognizer.of(small_checkpoint(), endpoint=EndpointConfig(5.0, 0.8, 1.0))
     finals = [[e for e in run(r, babble) if isinstance(e, Final)] for r in (one, many)]
     assert len(finals[1]) > len(finals[0])
     letters = ["".join(e.text for e in group).replace(" ", "") for group in finals]
@@ -120,13 +120,14 @@ def test_no_segment_is_longer_than_rule_3(small, babble):
 
 
 def test_the_state_has_constant_size(small, babble):
-    stream = small.stream()
+    decoder = small.decoding.decoder()
+    stream = small.stream(decoder=decoder)
     sizes = set()
     for _ in range(10):
         stream.accept(babble)
         sizes.add((stream.nbytes, sum(t.nbytes for t in stream._state.tensors)))
-        assert stream._features.held_samples < 16 * 160 + 400
-        assert len(stream._decoder._tokens) <= 20 * 25
+        assert stream._frontend._features.held_samples < 16 * 160 + 400
+        assert len(decoder.hypothesis().tokens) <= 20 * 25
     assert len(sizes) == 1
 
 
@@ -134,7 +135,7 @@ def test_word_times_are_corrected_by_the_measured_delay(babble):
     plain = small_checkpoint()
     late = dataclasses.replace(plain, timing=TimingConfig(0.2, 0.2, "a guess"))
     pair = [
-        [w for e in run(Recognizer(c), babble) if isinstance(e, Final) for w in e.words]
+        [w for e in run(Recognizer.of(c), babble) if isinstance(e, Final) for w in e.words]
         for c in (plain, late)
     ]
     assert [w.text for w in pair[0]] == [w.text for w in pair[1]]
@@ -230,7 +231,7 @@ def test_an_impossible_rate_is_refused(small, rate):
 
 def test_an_impossible_block_is_refused():
     with pytest.raises(ConfigError, match="100 ms"):
-        Recognizer(small_checkpoint(), 100)
+        Recognizer.of(small_checkpoint(), 100)
 
 
 def test_two_streams_do_not_touch_each_other(small, babble):

@@ -29,8 +29,8 @@ from torch import Tensor
 from rivulet.acoustic.features import FeatureConfig, FeatureStatistics
 from rivulet.acoustic.model import AcousticModel, ModelConfig
 from rivulet.acoustic.quantization import dequantize, quantize
-from rivulet.decoding.beam import BeamConfig
 from rivulet.decoding.confidence import ConfidenceConfig
+from rivulet.decoding.settings import BeamConfig, BeamSettings, TimingConfig
 from rivulet.errors import CheckpointError, ConfigError
 from rivulet.language.model import LanguageModel
 from rivulet.tokenizer import Tokenizer
@@ -44,33 +44,6 @@ PRECISIONS = (5, 6, 8, 16, 32)  # bits a weight
 PHONES_FILE = "phones.txt"
 LM_FOLDER = "lm"
 DEFAULT_NAME = "default"
-
-
-@dataclass(frozen=True)
-class TimingConfig:
-    """How much later than it is spoken the model shows a word; measured, taken off word times.
-
-    start_delay_s: seconds, first frame of a word's first token minus the word's true start.
-    end_delay_s: frame after a word's last token minus the word's true end.
-    measured_on: the reference times, in words.
-    """
-
-    start_delay_s: float = 0.0
-    end_delay_s: float = 0.0
-    measured_on: str = "not measured"
-
-
-@dataclass(frozen=True)
-class BeamSettings:
-    """What was measured for the beam: its weights, its word delay, its confidence.
-
-    priors: natural-log probability of each phone over speech, the blank first; () if not measured.
-    """
-
-    config: BeamConfig = field(default_factory=BeamConfig)
-    timing: TimingConfig = field(default_factory=TimingConfig)
-    confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
-    priors: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

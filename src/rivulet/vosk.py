@@ -8,7 +8,7 @@ in seconds from the first sample. What vosk answers with a silent exit is a `Riv
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -159,8 +159,7 @@ class Model:
 
     def vosk_model_find_word(self, word: str) -> int:
         """Return the word's number in the lexicon, -1 if it has none."""
-        graph = self.recognizer.graph
-        words = graph.words if graph else ()
+        words = self.recognizer.decoding.lexicon
         return words.index(word.upper()) if word.upper() in words else -1
 
 
@@ -279,9 +278,8 @@ class KaldiRecognizer:
 
     def _open(self) -> Stream:
         if self._stream is None:
-            recognizer = replace(
-                self._model.recognizer, alternatives=max(0, self._options.max_alternatives)
-            )
+            count = max(0, self._options.max_alternatives)
+            recognizer = self._model.recognizer.with_alternatives(count)
             self._stream = recognizer.stream(self._rate, self._boosts)
         return self._stream
 

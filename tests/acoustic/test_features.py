@@ -8,13 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rivulet.acoustic.features import (
-    HOP,
-    WINDOW,
     FeatureConfig,
     FeatureExtractor,
     FeatureStatistics,
     LogMel,
 )
+from rivulet.acoustic.frames import HOP, WINDOW
 
 STATISTICS = FeatureStatistics(torch.full((80,), -7.0), torch.full((80,), 4.0))
 SAMPLES = np.random.default_rng(0).standard_normal(16_000).astype(np.float32) * 0.1

@@ -2,7 +2,8 @@ import pytest
 import torch
 from support import small_model
 
-from rivulet.acoustic.model import STRIDE, AcousticModel, ModelConfig, ModelState
+from rivulet.acoustic.frames import STRIDE
+from rivulet.acoustic.model import AcousticModel, ModelConfig, ModelState
 from rivulet.errors import ConfigError
 
 FRAMES = torch.randn(1, 160, 80, generator=torch.Generator().manual_seed(3))

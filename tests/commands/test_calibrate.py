@@ -9,7 +9,7 @@ from support import ROOT, SAMPLES
 from rivulet import checkpoint
 from rivulet.__main__ import main
 from rivulet.audio import read
-from rivulet.checkpoint import TimingConfig
+from rivulet.decoding.settings import TimingConfig
 from rivulet.evaluation.ctm import SpokenWord, write_ctm
 from rivulet.events import Final
 from rivulet.recognizer import Recognizer
@@ -30,11 +30,7 @@ def decoder(request):
 @pytest.fixture
 def reference(tmp_path, folder, decoder):
     """Times of the model's own words in a clip, all earlier by a known delay."""
-    loaded = checkpoint.load(folder)
-    beam = dataclasses.replace(loaded.beam, timing=TimingConfig())
-    plain = dataclasses.replace(loaded, timing=TimingConfig(), beam=beam)
-    recognizer = Recognizer.load(folder, decoder=decoder)
-    stream = dataclasses.replace(recognizer, checkpoint=plain).stream()
+    stream = Recognizer.load(folder, decoder=decoder).with_timing(TimingConfig()).stream()
     events = stream.accept(np.concatenate(list(read(SAMPLES / "slt.flac")))) + stream.finish()
     words = [w for e in events if isinstance(e, Final) for w in e.words]
     spoken = [SpokenWord(w.text, w.start - LATE_S, w.end - LATE_S) for w in words[1:]]

@@ -12,7 +12,7 @@ from support.sounds import at_rate, spread, write_sound
 from rivulet import checkpoint
 from rivulet.__main__ import main
 from rivulet.audio import read
-from rivulet.decoding.beam import BeamConfig
+from rivulet.decoding.settings import BeamConfig
 
 CLIPS = [str(SAMPLES / f"{name}.flac") for name in ("slt", "rms")]
 

@@ -4,15 +4,15 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import beams
 from support.beams import LEXICON, PHONES, graph_of, settle
 
-from rivulet.decoding.beam import BeamConfig, BeamDecoder
+from rivulet.decoding.beam import BeamDecoder
 from rivulet.decoding.confidence import ConfidenceConfig, WordEvidence
 from rivulet.decoding.lm_scorer import NGram
+from rivulet.decoding.settings import BeamConfig
 from rivulet.errors import ConfigError
 
 WIDE = BeamConfig(
@@ -41,9 +41,9 @@ def spelled(text, hold=1):
     for word in text.split():
         for phone in dict(LEXICON)[word]:
             rows += [PHONES.tokens.index(phone)] * hold + [0]
-    logits = torch.zeros(len(rows), len(PHONES))
-    logits[torch.arange(len(rows)), torch.tensor(rows)] = 8.0
-    return torch.log_softmax(logits, dim=-1)
+    logits = np.zeros((len(rows), len(PHONES)), np.float32)
+    logits[np.arange(len(rows)), rows] = 8.0
+    return beams.log_softmax(logits)
 
 
 def decode(graph, log_probs, config=WIDE):
@@ -68,7 +68,7 @@ def test_it_writes_what_is_spelled_however_long_a_phone_lasts(graph, hold):
 def test_a_full_beam_finds_the_best_of_all_texts_and_alignments(graph, seed):
     """Every word sequence, every alignment of its phones (Viterbi), every score, by hand."""
     log_probs = noise(5, seed)
-    rows = log_probs.numpy()
+    rows = log_probs
     before = np.vstack([[0.0] + [-math.inf] * 3, rows[:-1]])
     # a word's last phone may go on: columns after the phones, see SearchGraph.emissions
     emissions = np.stack([graph.emissions(*pair) for pair in zip(rows, before, strict=True)])
@@ -143,7 +143,7 @@ def test_a_settled_word_is_never_revised(graph, seed):
 
 def test_a_word_is_shown_in_the_pause_after_it_though_words_cost(graph):
     decoder = BeamDecoder(graph, dataclasses.replace(NARROW, word_score=-4.0))
-    decoder.push(torch.cat([spelled("BAA"), spelled("BAA")[1:2].repeat(4, 1)]))
+    decoder.push(np.concatenate([spelled("BAA"), np.repeat(spelled("BAA")[1:2], 4, axis=0)]))
     assert decoder._reading().best.words.count(-1) == len(decoder._reading().best.words)
     assert [word.text for word in decoder.words()] == ["BAA"]
     assert decoder.settled() == 0
@@ -185,8 +185,8 @@ def test_what_is_remembered_stays_bounded_though_nobody_pauses(graph):
 def test_what_is_remembered_stays_bounded_in_one_long_segment(graph):
     decoder = BeamDecoder(graph, NARROW)
     sizes = []
-    for row in torch.split(noise(1200, 3), 1):
-        decoder.push(row)
+    for row in noise(1200, 3):
+        decoder.push(row[None])
         sizes.append(decoder._scorer.remembered)
     assert max(sizes[600:]) <= 2 * max(sizes[:100])
 
@@ -198,8 +198,8 @@ def test_forgetting_changes_nothing(graph, seed, monkeypatch):
 
     def heard():
         decoder = BeamDecoder(graph, NARROW)
-        for row in torch.split(log_probs, 1):
-            decoder.push(row)
+        for row in log_probs:
+            decoder.push(row[None])
             yield decoder.words(), decoder.settled()
         yield decoder.finish_segment()
 
@@ -210,7 +210,7 @@ def test_forgetting_changes_nothing(graph, seed, monkeypatch):
 
 def test_a_phone_far_less_likely_than_another_is_not_tried(graph):
     """B IY and, at -7 nats each, AA for IY; the n-gram and a boost want BAA."""
-    said = torch.full((2, len(PHONES)), -20.0)
+    said = np.full((2, len(PHONES)), -20.0, np.float32)
     said[0, PHONES.tokens.index("B")] = said[1, PHONES.tokens.index("IY")] = 0.0
     said[1, PHONES.tokens.index("AA")] = -7.0
     hot = graph.with_hot_words({"BAA": 20.0})
@@ -252,7 +252,7 @@ def test_alternatives_are_ordered_and_begin_with_the_words(graph):
 
 def test_a_hot_word_wins_against_a_likelier_one(graph):
     said = spelled("BEE BEE")
-    said[1:4] = torch.log_softmax(torch.zeros(3, len(PHONES)), dim=-1)
+    said[1:4] = beams.log_softmax(np.zeros((3, len(PHONES)), np.float32))
     plain = [word.text for word in decode(graph, said)]
     hot = [word.text for word in decode(graph.with_hot_words({"BAA": 8.0}), said)]
     assert "BAA" not in plain
@@ -283,7 +283,7 @@ def test_priors_are_taken_off_what_the_network_says(graph):
     config = dataclasses.replace(NARROW, prior_weight=0.5)
     decoder = BeamDecoder(graph, config, priors=priors.tolist())
     decoder.push(log_probs)
-    shifted = log_probs + torch.from_numpy(0.5 * (priors[0] - priors))
+    shifted = log_probs + np.float32(0.5) * (priors[0] - priors)
     assert decoder.finish_segment() == decode(graph, shifted, NARROW)
     assert decoder.silent == (int(log_probs[-1].argmax()) == 0)  # silence is the network's word
 

@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import beams
@@ -72,7 +71,7 @@ def test_what_was_asked_in_one_frame_is_not_the_answer_in_the_next():
 
 def said(phones, pieces):
     """Log-probabilities (frames, columns) that favor one piece and one phone a frame."""
-    return torch.cat([sure(PIECES, pieces), sure(PHONES, phones, by=3.0)], dim=1)
+    return np.concatenate([sure(PIECES, pieces), sure(PHONES, phones, by=3.0)], axis=1)
 
 
 def decode(graph, log_probs, config=BEAM):
@@ -85,9 +84,9 @@ def decode(graph, log_probs, config=BEAM):
 def test_pieces_decide_where_the_phones_do_not(graph, pieces, text):
     """B and then a vowel that may be either; what the pieces wrote by then is the word."""
     log_probs = said(["B", None, None], [*pieces, None, None][:3])
-    log_probs[1, len(PIECES) :] = torch.tensor([-9.0, math.log(0.5), -9.0, math.log(0.5)])
+    log_probs[1, len(PIECES) :] = [-9.0, math.log(0.5), -9.0, math.log(0.5)]
     assert decode(graph, log_probs) == [text]
-    other_pieces = log_probs.clone()
+    other_pieces = log_probs.copy()
     other_pieces[:, : len(PIECES)] = 0.0
     alone = decode(graph, log_probs, PHONES_ALONE)
     assert alone == decode(graph, other_pieces, PHONES_ALONE)
@@ -95,13 +94,13 @@ def test_pieces_decide_where_the_phones_do_not(graph, pieces, text):
 
 def test_pieces_written_in_frames_that_the_search_skips_count(graph):
     """Where the phones say nothing at all for long, frames are not searched."""
-    silence = torch.full((6, len(PHONES)), -12.0)
+    silence = np.full((6, len(PHONES)), -12.0, np.float32)
     silence[:, 0] = -1e-4
-    vowel = torch.tensor([[-9.0, math.log(0.5), -9.0, math.log(0.5)]])
-    phones = torch.cat([said(["B"], [None])[:, len(PIECES) :], silence, vowel, silence])
+    vowel = np.array([[-9.0, math.log(0.5), -9.0, math.log(0.5)]], np.float32)
+    phones = np.concatenate([said(["B"], [None])[:, len(PIECES) :], silence, vowel, silence])
     for pieces, text in ((["▁BEE", None], "BEE"), (["▁B", "AA"], "BAA")):
         written = said([None] * len(phones), [None] * 3 + pieces + [None] * (len(phones) - 5))
-        log_probs = torch.cat([written[:, : len(PIECES)], phones], dim=1)
+        log_probs = np.concatenate([written[:, : len(PIECES)], phones], axis=1)
         assert decode(graph, log_probs) == [text]
 
 
@@ -120,7 +119,7 @@ def test_chunks_change_nothing_though_pieces_count(graph, cuts, seed):
     log_probs = noise(sum(cuts), seed)
     whole, parts = decoder_of(graph), decoder_of(graph)
     whole.push(log_probs)
-    for part in torch.split(log_probs, cuts):
+    for part in np.split(log_probs, np.cumsum(cuts)[:-1]):
         parts.push(part)
         parts.words(), parts.settled()  # looking changes nothing
     assert parts.words() == whole.words()
@@ -142,9 +141,9 @@ def test_a_search_that_begins_anew_remembers_the_pieces(graph):
     decoder = decoder_of(graph)
     # two vowels that only the pieces tell apart
     unsure = said(["B", None, None], ["▁B", "AA", None])
-    unsure[1, len(PIECES) :] = torch.tensor([-9.0, math.log(0.5), -9.0, math.log(0.5)])
+    unsure[1, len(PIECES) :] = [-9.0, math.log(0.5), -9.0, math.log(0.5)]
     clear = said(["AA", None], ["▁A", None])
-    decoder.push(torch.cat([clear, clear, clear, unsure]))
+    decoder.push(np.concatenate([clear, clear, clear, unsure]))
     first = decoder.finish_segment(keep_open_word=True)
     assert first
     texts = [word.text for word in (*first, *decoder.finish_segment())]

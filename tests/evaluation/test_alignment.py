@@ -1,14 +1,13 @@
 """Word times: CTM files, the aligner against exact times, and a model's delay."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rivulet.__main__ import main
-from rivulet.checkpoint import TimingConfig
+from rivulet.decoding.settings import TimingConfig
 from rivulet.errors import AlignmentError, EngineError
 from rivulet.evaluation.alignment import Aligner, Delay, deviation, measure_delay
 from rivulet.evaluation.ctm import SpokenWord, check_text, read_ctm, write_ctm
@@ -195,7 +194,7 @@ def test_a_delay_already_stored_is_left_out_of_the_measurement(
     small: Recognizer, babble: np.ndarray
 ) -> None:
     said = _heard(small, babble)
-    timed = replace(small, checkpoint=replace(small.checkpoint, timing=TimingConfig(0.3, 0.2)))
+    timed = small.with_timing(TimingConfig(0.3, 0.2))
     assert measure_delay(timed, [(babble, said)]) == measure_delay(small, [(babble, said)])
 
 

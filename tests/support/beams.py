@@ -1,10 +1,9 @@
 """A lexicon of four words over three phones, with a bigram: small enough to enumerate."""
 
 import numpy as np
-import torch
 
-from rivulet.decoding.beam import BeamConfig
 from rivulet.decoding.graph import SearchGraph
+from rivulet.decoding.settings import BeamConfig
 from rivulet.language.model import LanguageModel
 from rivulet.tokenizer import BLANK, Tokenizer
 
@@ -54,9 +53,14 @@ def graph_of(folder):
 def sure(tokenizer, names, by=6.0):
     """Log-probabilities (frames, tokens) that favor the named tokens, None being the blank."""
     ids = [0 if name is None else tokenizer.tokens.index(name) for name in names]
-    logits = torch.zeros(len(ids), len(tokenizer))
-    logits[torch.arange(len(ids)), torch.tensor(ids)] = by
-    return torch.log_softmax(logits, dim=-1)
+    logits = np.zeros((len(ids), len(tokenizer)), np.float32)
+    logits[np.arange(len(ids)), ids] = by
+    return log_softmax(logits)
+
+
+def log_softmax(logits):
+    """Logits (T, columns) as log-probabilities, float32."""
+    return (logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)).astype(np.float32)
 
 
 def noise(frames, seed, *tokenizers, blank, sharpness):
@@ -64,18 +68,17 @@ def noise(frames, seed, *tokenizers, blank, sharpness):
     rng = np.random.default_rng(seed)
     parts = []
     for tokenizer in tokenizers:
-        drawn = rng.standard_normal((frames, len(tokenizer))).astype(np.float32)
-        logits = torch.from_numpy(drawn)
+        logits = rng.standard_normal((frames, len(tokenizer))).astype(np.float32)
         logits[:, 0] += blank
-        parts.append(torch.log_softmax(sharpness * logits, dim=-1))
-    return torch.cat(parts, dim=1)
+        parts.append(log_softmax(sharpness * logits))
+    return np.concatenate(parts, axis=1)
 
 
 def settle(decoder, log_probs):
     """Decode frame by frame, check that no settled word is revised, return those settled last."""
     settled = []
-    for row in torch.split(log_probs, 1):
-        decoder.push(row)
+    for row in log_probs:
+        decoder.push(row[None])
         words = [word.text for word in decoder.words()]
         assert words[: len(settled)] == settled
         assert decoder.settled() >= len(settled)

@@ -7,11 +7,9 @@ import numpy.typing as npt
 import torch
 import torchaudio
 
+from rivulet.acoustic.frames import HOP, WINDOW
 from rivulet.audio import SAMPLE_RATE
 
-WINDOW = 400  # samples = 25 ms at 16 kHz
-HOP = 160  # samples = 10 ms at 16 kHz
-FRAMES_PER_SECOND = SAMPLE_RATE // HOP
 FLOOR = 1e-9  # added to a mel power before the log: just above 16-bit rounding noise (3e-10)
 
 

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rivulet.acoustic.frames import STRIDE
 from rivulet.errors import ConfigError
 
-STRIDE = 4  # feature frames per output frame = two convolutions of stride 2, so 40 ms
 KERNEL = 3  # taps of a convolution, in time and in frequency
 TAIL = KERNEL - 2  # past inputs that a convolution of stride 2 still needs
 CELLS: dict[str, type[nn.GRU] | type[nn.LSTM] | type[nn.RNN]] = {
@@ -89,9 +91,8 @@ class ModelState:
         """Bytes of all B streams together; constant however long they run."""
         return sum(tensor.nbytes for tensor in self.tensors)
 
-    @property
-    def rested(self) -> "ModelState":
-        """The state that has forgotten all but the last frames: hidden and cell states are 0."""
+    def reset_recurrent(self) -> "ModelState":
+        """Return the state that has forgotten all but the last frames: hidden and cell states 0."""
         hidden = tuple(torch.zeros_like(tensor) for tensor in self.hidden)
         return ModelState(self.mel_tail, self.conv_tail, hidden, self.top_tail)
 
@@ -159,7 +160,7 @@ class RecurrentLayer(nn.Module):
         return x + y, tuple(tensor.squeeze(0) for tensor in new)
 
     @torch.no_grad()
-    def pass_through(self) -> None:
+    def identity_init(self) -> None:
         """Set the weights so that the output is the input: nothing new enters the cell's state.
 
         The gates stay as they are, and the zeros learn: their gradient is not 0.
@@ -249,6 +250,15 @@ class AcousticModel(nn.Module):
             return log_probs, state
         phones = functional.log_softmax(self.phone_output(outputs[-1]).float(), dim=-1)
         return torch.cat([log_probs, phones], dim=-1), state
+
+    @torch.inference_mode()
+    def step(self, frames: Tensor, state: ModelState) -> tuple[npt.NDArray[np.float32], ModelState]:
+        """Advance one stream by a block of frames (4k, n_mels); return (k, columns) and the state.
+
+        The log-probabilities leave PyTorch here: what comes after reads arrays.
+        """
+        log_probs, state = self(frames.unsqueeze(0), state)
+        return log_probs[0].numpy(), state
 
 
 def _with_tail(planes: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:

@@ -98,7 +98,7 @@ def _delay(
     name = (
         args.name or f"{delay.words} words of {args.manifest.name}, times of {args.reference.name}"
     )
-    if recognizer.graph is None:
+    if recognizer.settings.name == "greedy":
         checkpoint.store_timing(args.model, delay.timing(name))
     else:
         beam = checkpoint.load(args.model).beam

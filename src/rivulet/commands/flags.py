@@ -156,13 +156,14 @@ def load_recognizer(args: argparse.Namespace) -> "Recognizer":
 
 
 def _with_decoder_flags(recognizer: "Recognizer", args: argparse.Namespace) -> "Recognizer":
-    given = {field.name: getattr(args, field.name, None) for field in fields(recognizer.beam)}
+    beam = recognizer.settings.beam
+    given = {field.name: getattr(args, field.name, None) for field in fields(beam)}
     changed = {name: value for name, value in given.items() if value is not None}
     hot_words = read_hot_words(args.hot_word, args.hot_words)
     if args.alternatives < 0:
         raise ConfigError(f"{args.alternatives} alternatives cannot be given; ask for 0 or more.")
     asked = changed or hot_words or args.alternatives
-    if recognizer.graph is None and asked:
+    if recognizer.settings.name == "greedy" and asked:
         raise ConfigError(
             "beam settings, hot words and alternatives need the beam, and this is greedy decoding; "
             "leave them out, or use a model with a language model and --decoder beam."
@@ -172,9 +173,13 @@ def _with_decoder_flags(recognizer: "Recognizer", args: argparse.Namespace) -> "
             f"the model {recognizer.checkpoint.name} knows 0 priors, so --prior-weight changes "
             "nothing; measure them with `rivulet calibrate --priors`."
         )
-    wider = replace(
-        recognizer,
-        beam=replace(recognizer.beam, **changed),
-        alternatives=args.alternatives,
+    if not asked:
+        return recognizer
+    return recognizer.with_settings(
+        replace(
+            recognizer.settings,
+            beam=replace(beam, **changed),
+            alternatives=args.alternatives,
+            hot_words=tuple(hot_words.items()),
+        )
     )
-    return wider.with_hot_words(hot_words)

@@ -151,7 +151,7 @@ def _share(processes: int) -> int:
 def run_export(args: argparse.Namespace) -> int:
     """Write the checkpoint and say what it is."""
     from rivulet import checkpoint
-    from rivulet.decoding.beam import BeamConfig
+    from rivulet.decoding.settings import BeamConfig
     from rivulet.training.export import ExportConfig, export
 
     config = ExportConfig(

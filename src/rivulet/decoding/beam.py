@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from flashlight.lib.text.decoder import CriterionType, LexiconDecoder, LexiconDecoderOptions
 
 from rivulet.decoding.confidence import ConfidenceConfig, WordEvidence
 from rivulet.decoding.decoder import DecodedWord
 from rivulet.decoding.graph import SearchGraph
+from rivulet.decoding.settings import BeamConfig
 from rivulet.decoding.subwords import LONGEST, PieceScorer
 from rivulet.errors import ConfigError
 from rivulet.events import Alternative
@@ -25,62 +25,6 @@ NUDGE = 1e-4  # nats
 EARLY = (
     1.0  # nats: on 21 dev clips the first word came 160 ms sooner, 0.58 revisions a word not 0.28
 )
-
-
-@dataclass(frozen=True)
-class BeamConfig:
-    """How wide the beam is and what counts how much.
-
-    beam_size: hypotheses kept.
-    beam_tokens: columns tried in each frame: the likeliest phones, new and going on.
-    beam_threshold: nats below the best at which a hypothesis is dropped.
-    token_threshold: nats below the likeliest column of a frame at which a column is not tried.
-    lm_weight: of the n-gram's natural-log probabilities, beside 1 for the acoustic model's.
-    word_score: nats for each word; more than 0 favors many short words.
-    prior_weight: of the phones' log priors, taken off where the model knows them. A network writes
-        the frequent ones, the blank first, too easily; what the sound alone says is posterior over
-        prior, and how frequent words are the n-gram knows better (Miao et al. 2015, EESEN,
-        arXiv 1507.08240, section 3.2).
-    piece_weight: of the word's pieces in the network's other projection, where the model has one;
-        see `PieceScorer`. 0 for phones alone.
-    piece_score: nats for each of these pieces.
-    """
-
-    beam_size: int = 200
-    beam_tokens: int = 8
-    beam_threshold: float = 14.0
-    lm_weight: float = 1.05
-    word_score: float = -1.5
-    token_threshold: float = 6.0
-    prior_weight: float = 0.8
-    piece_weight: float = 0.0
-    piece_score: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ConfigError: one is out of range.
-        """
-        for name, most in (("beam_size", 5000), ("beam_tokens", 100)):
-            if not 1 <= getattr(self, name) <= most:
-                raise ConfigError(f"{name} is {getattr(self, name)}; use 1 to {most}.")
-        for name in ("beam_threshold", "token_threshold"):
-            if not getattr(self, name) > 0.0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; use more than 0.")
-        for name in ("lm_weight", "prior_weight", "piece_weight", "piece_score"):
-            if getattr(self, name) < 0.0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; use at least 0.")
-        if self.reads_pieces and self.lm_weight == 0.0:  # pieces are scored with the n-gram
-            raise ConfigError(
-                f"piece_weight is {self.piece_weight} and piece_score {self.piece_score} with an "
-                "lm_weight of 0; use more than 0 there, such as 0.01, or 0 for both."
-            )
-
-    @property
-    def reads_pieces(self) -> bool:
-        """Whether pieces count."""
-        return self.piece_weight > 0.0 or self.piece_score > 0.0
 
 
 @dataclass(frozen=True)
@@ -179,10 +123,10 @@ class BeamDecoder:
         self._open_since: int | None = None  # frame in which the first open word began
         self._read: _Reading | None = None
 
-    def push(self, log_probs: torch.Tensor) -> None:
+    def push(self, log_probs: npt.NDArray[np.float32]) -> None:
         """Decode (T, columns) natural-log probabilities."""
-        phones = log_probs[:, self._columns].numpy()
-        pieces = log_probs[:, self._piece_columns].numpy()
+        phones = log_probs[:, self._columns]
+        pieces = log_probs[:, self._piece_columns]
         for row, written in zip(phones, pieces, strict=True):
             self._step(row, written)
 

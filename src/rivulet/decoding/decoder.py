@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import torch
+import numpy as np
+import numpy.typing as npt
 
 from rivulet.decoding.confidence import WordEvidence
 from rivulet.events import Alternative
@@ -55,7 +56,7 @@ class Decoder(Protocol):
     def alternatives(self) -> tuple[Alternative, ...]:
         """Other readings of the segment that `finish_segment` ended last."""
 
-    def push(self, log_probs: torch.Tensor) -> None:
+    def push(self, log_probs: npt.NDArray[np.float32]) -> None:
         """Decode (T, columns) natural-log probabilities."""
 
     def words(self) -> list[DecodedWord]:
@@ -66,6 +67,45 @@ class Decoder(Protocol):
 
     def finish_segment(self, keep_open_word: bool = False) -> list[DecodedWord]:
         """Return the segment's words and begin the next."""
+
+
+class WrappedDecoder:
+    """A decoder that passes everything on to another; subclasses watch what goes by."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        """Stand before `decoder`."""
+        self._inner = decoder
+
+    @property
+    def frame(self) -> int:
+        """Output frames seen since the start of the stream."""
+        return self._inner.frame
+
+    @property
+    def silent(self) -> bool:
+        """Whether the latest frame said nothing."""
+        return self._inner.silent
+
+    @property
+    def alternatives(self) -> tuple[Alternative, ...]:
+        """Other readings of the segment that `finish_segment` ended last."""
+        return self._inner.alternatives
+
+    def push(self, log_probs: npt.NDArray[np.float32]) -> None:
+        """Decode (T, columns) natural-log probabilities."""
+        self._inner.push(log_probs)
+
+    def words(self) -> list[DecodedWord]:
+        """Return the open segment's words; asking changes nothing."""
+        return self._inner.words()
+
+    def settled(self) -> int:
+        """Count the leading words that can never change."""
+        return self._inner.settled()
+
+    def finish_segment(self, keep_open_word: bool = False) -> list[DecodedWord]:
+        """Return the segment's words and begin the next."""
+        return self._inner.finish_segment(keep_open_word)
 
 
 @dataclass
@@ -87,9 +127,11 @@ class GreedyDecoder:
     _log_probs: list[float] = field(default_factory=list)
     _score: float = 0.0
 
-    def push(self, log_probs: torch.Tensor) -> None:
+    def push(self, log_probs: npt.NDArray[np.float32]) -> None:
         """Decode (T, columns) natural-log probabilities, of which the first are the tokens'."""
-        values, ids = log_probs[:, : len(self.tokenizer)].max(dim=-1)
+        rows = log_probs[:, : len(self.tokenizer)]
+        ids = rows.argmax(axis=-1)
+        values = np.take_along_axis(rows, ids[:, None], axis=-1)[:, 0]
         for value, token in zip(values.tolist(), ids.tolist(), strict=True):
             self._step(token, value)
 

@@ -159,11 +159,6 @@ class SearchGraph:
         return (*spelled, spelled[-1] + len(self.phones) - 1)
 
     @cached_property
-    def known(self) -> frozenset[str]:
-        """The words, to be asked for one."""
-        return frozenset(self.words)
-
-    @cached_property
     def _phone_ids(self) -> dict[str, int]:
         return {phone: index for index, phone in enumerate(self.phones.tokens)}
 

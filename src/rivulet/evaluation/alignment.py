@@ -6,7 +6,7 @@ a word.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from statistics import median
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rivulet.audio import SAMPLE_RATE, Samples
-from rivulet.checkpoint import TimingConfig
+from rivulet.decoding.settings import TimingConfig
 from rivulet.errors import AlignmentError, EngineError
 from rivulet.evaluation.ctm import SpokenWord
 from rivulet.evaluation.latency import match_words
@@ -147,9 +147,7 @@ def measure_delay(
     Raises:
         AlignmentError: not one word was recognized, so there is nothing to measure.
     """
-    loaded = recognizer.checkpoint
-    late = replace(loaded, timing=TimingConfig(), beam=replace(loaded.beam, timing=TimingConfig()))
-    raw = replace(recognizer, checkpoint=late)
+    raw = recognizer.with_timing(TimingConfig())
     starts: list[float] = []
     ends: list[float] = []
     for samples, spoken in clips:

@@ -8,15 +8,14 @@ import numpy.typing as npt
 import torch
 
 from rivulet.acoustic.features import FeatureExtractor
-from rivulet.acoustic.model import STRIDE
+from rivulet.acoustic.frames import STRIDE
 from rivulet.audio import Samples
 from rivulet.checkpoint import Checkpoint
 from rivulet.decoding.confidence import ConfidenceConfig, WordEvidence
-from rivulet.decoding.decoder import DecodedWord
+from rivulet.decoding.decoder import DecodedWord, Decoder, WrappedDecoder
 from rivulet.errors import ConfigError
 from rivulet.evaluation.latency import match_words
-from rivulet.events import Event
-from rivulet.recognizer import Recognizer, Stream
+from rivulet.recognizer import Recognizer
 
 BINS = 10
 ROUNDS = 25  # of Newton's method; it settles in about eight
@@ -47,16 +46,17 @@ class Reliability:
     separation: float
 
 
-class _EvidenceStream(Stream):
+class _EvidenceDecoder(WrappedDecoder):
     """Keeps what the search saw of every word."""
 
-    def __init__(self, recognizer: Recognizer) -> None:
-        super().__init__(recognizer)
-        self.heard: list[DecodedWord] = []
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__(decoder)
+        self.finished: list[DecodedWord] = []
 
-    def _close(self, words: list[DecodedWord]) -> list[Event]:
-        self.heard += words
-        return super()._close(words)
+    def finish_segment(self, keep_open_word: bool = False) -> list[DecodedWord]:
+        words = super().finish_segment(keep_open_word)
+        self.finished += words
+        return words
 
 
 def collect(
@@ -67,15 +67,17 @@ def collect(
     Raises:
         ConfigError: the recognizer decodes greedily, or not one word was heard.
     """
-    if recognizer.graph is None:
+    if recognizer.settings.name == "greedy":
         raise ConfigError("greedy decoding has 0 settings of confidence to fit; use the beam.")
     found = []
     for samples, text in clips:
-        stream = _EvidenceStream(recognizer)
+        decoder = _EvidenceDecoder(recognizer.decoding.decoder())
+        stream = recognizer.stream(decoder=decoder)
         stream.accept(samples)
         stream.finish()
-        right = {j for _, j in match_words(text.split(), [w.text for w in stream.heard]).equal}
-        found += [(w.evidence, i in right) for i, w in enumerate(stream.heard) if w.evidence]
+        words = decoder.finished
+        right = {j for _, j in match_words(text.split(), [word.text for word in words]).equal}
+        found += [(w.evidence, i in right) for i, w in enumerate(words) if w.evidence]
     if not found:
         raise ConfigError("0 words were heard, so confidence cannot be fitted; give more speech.")
     return found

@@ -31,11 +31,12 @@ import av.error
 import numpy as np
 import torch
 
+from rivulet.decoding.settings import DecoderSettings
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import SessionError
 from rivulet.live.microphone import Block, DeviceSamples, SignalFormat
 from rivulet.live.stream import LiveEvent, live_event_to_dict
-from rivulet.recognizer import DecoderSettings, Recognizer
+from rivulet.recognizer import Recognizer
 
 MAGIC = b"rivulet session 1\n"
 SUFFIX = ".rvl"

@@ -25,10 +25,10 @@ def configure(recognizer: Recognizer, settings: StreamSettings) -> Recognizer:
     Raises:
         ConfigError: hot words cannot be used.
     """
-    block_ms = settings.block_ms or recognizer.block_ms
-    alternatives = settings.alternatives or recognizer.alternatives
-    if (block_ms, alternatives) != (recognizer.block_ms, recognizer.alternatives):
-        recognizer = replace(recognizer, block_ms=block_ms, alternatives=alternatives)
+    if settings.block_ms:
+        recognizer = replace(recognizer, block_ms=settings.block_ms)
+    if settings.alternatives:
+        recognizer = recognizer.with_alternatives(settings.alternatives)
     return recognizer.with_hot_words(settings.hot_words)
 
 

@@ -9,13 +9,13 @@ import numpy.typing as npt
 import torch
 
 from rivulet.acoustic.features import (
-    FRAMES_PER_SECOND,
     FeatureConfig,
     FeatureStatistics,
     LogMel,
     band_centers,
 )
-from rivulet.acoustic.model import STRIDE, ModelConfig
+from rivulet.acoustic.frames import FRAMES_PER_SECOND, STRIDE
+from rivulet.acoustic.model import ModelConfig
 from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.training.augment import (
     AugmentConfig,

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from rivulet import checkpoint
-from rivulet.checkpoint import BeamSettings, Checkpoint
-from rivulet.decoding.beam import BeamConfig
+from rivulet.checkpoint import Checkpoint
+from rivulet.decoding.settings import BeamConfig, BeamSettings
 from rivulet.errors import ConfigError
 from rivulet.language.model import LanguageModel
 from rivulet.training.start import Start, TrainedRun, read_run, read_start

@@ -36,7 +36,7 @@ def error_rates(
 
 def _greedy(log_probs: torch.Tensor, head: targets.Target) -> list[str]:
     decoder = GreedyDecoder(head.tokenizer)
-    decoder.push(log_probs)
+    decoder.push(log_probs.float().numpy())
     tokens = decoder.hypothesis().tokens
     if head.writes_words:
         return head.tokenizer.decode(tokens).split()

@@ -58,7 +58,7 @@ class Start:
         self._check_trunk(model)
         model.acoustic.load_state_dict(self.trunk, strict=False)
         for layer in model.acoustic.layers[self.layers :]:
-            cast(RecurrentLayer, layer).pass_through()
+            cast(RecurrentLayer, layer).identity_init()
         for name, head in self.heads_for(model, tokenizers).items():
             model.head(name).load_state_dict(head.state_dict())
 

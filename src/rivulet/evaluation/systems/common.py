@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from rivulet.audio import SAMPLE_RATE, Samples
+from rivulet.decoding.settings import DecoderName
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import EngineError
 from rivulet.events import Event, Final, Partial, Word
-from rivulet.recognizer import DecoderName
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,19 @@
 """Rivulet itself, watched frame by frame so that every part of a word's latency is known."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from rivulet import checkpoint
-from rivulet.acoustic.features import HOP, WINDOW
+from rivulet.acoustic.frames import FRAME_S, HOP, WINDOW
 from rivulet.audio import SAMPLE_RATE, Samples
+from rivulet.decoding.decoder import DecodedWord, Decoder, WrappedDecoder
 from rivulet.evaluation.systems.common import EngineConfig, Heard, folder_bytes
 from rivulet.events import Event, Final
-from rivulet.recognizer import FRAME_S, Recognizer, Stream
+from rivulet.recognizer import Recognizer
 
 BEYOND_S = (WINDOW - HOP) / SAMPLE_RATE  # what the last window reaches beyond its hop
 
@@ -62,7 +64,8 @@ class RivuletSession:
 
     def __init__(self, recognizer: Recognizer) -> None:
         """Begin at time 0."""
-        self._stream = _WatchedStream(recognizer)
+        self._watch = _WatchedDecoder(recognizer.decoding.decoder())
+        self._stream = recognizer.stream(decoder=self._watch)
 
     def accept(self, samples: Samples) -> list[Heard]:
         """Hear mono 16 kHz samples (n,)."""
@@ -73,56 +76,76 @@ class RivuletSession:
         return self._with_needs(self._stream.finish())
 
     def _with_needs(self, events: list[Event]) -> list[Heard]:
-        needs = self._stream.take_needs(events)
-        return [Heard(event, need) for event, need in zip(events, needs, strict=True)]
+        heard = [Heard(event, self._watch.needs(event)) for event in events]
+        self._watch.forget()
+        return heard
 
 
-class _WatchedStream(Stream):
-    """Remembers since which output frame each word of the open segment reads as it does."""
+@dataclass(frozen=True)
+class _Look:
+    """What the decoder once said: its words and since which output frame each reads as it does."""
 
-    def __init__(self, recognizer: Recognizer) -> None:
-        super().__init__(recognizer)
-        self._frame = -1
-        self._since: list[tuple[str, int]] = []  # word, output frame
-        self._closed: list[tuple[str, int]] = []  # the same, of the segment that ended last
-        self._needs: list[tuple[float, ...]] = []
+    final: bool
+    words: tuple[tuple[str, int], ...]
 
-    def take_needs(self, events: Sequence[Event]) -> list[tuple[float, ...]]:
-        """Return, per event, the seconds that each word needed; those of `finish` come last."""
-        for event in events[len(self._needs) :]:
-            self._needs.append(self._need(event))
-        needs, self._needs = self._needs, []
-        return needs
+    @property
+    def text(self) -> str:
+        return " ".join(text for text, _ in self.words)
 
-    def _advance(self, frames: torch.Tensor) -> Iterator[Event]:
-        for event in super()._advance(frames):
-            self._needs.append(self._need(event))
-            yield event
 
-    def _decode(self, row: torch.Tensor) -> list[Event]:
-        self._frame += 1
-        events = super()._decode(row)
-        for event in events:
-            if isinstance(event, Final):
-                self._closed = self._update(event.text.split())
-                self._since = self._since[len(self._closed) :]
-        self._since = self._update([word.text for word in self._decoder.words()])
-        return events
+class _WatchedDecoder(WrappedDecoder):
+    """Remembers since which output frame each word of the open segment reads as it does.
 
-    def _update(self, words: list[str]) -> list[tuple[str, int]]:
+    Every look at the words is kept until the events that came of them have been matched with it,
+    in order. The words are compared frame by frame, when the next one comes or somebody looks.
+    """
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__(decoder)
+        self._since: tuple[tuple[str, int], ...] = ()  # word, output frame
+        self._compared = True
+        self._looks: list[_Look] = []
+
+    def push(self, log_probs: npt.NDArray[np.float32]) -> None:
+        self._compare()
+        super().push(log_probs)
+        self._compared = False
+
+    def words(self) -> list[DecodedWord]:
+        self._compare()
+        self._looks.append(_Look(False, self._since))
+        return super().words()
+
+    def finish_segment(self, keep_open_word: bool = False) -> list[DecodedWord]:
+        words = super().finish_segment(keep_open_word)
+        closed = self._update(words)
+        self._looks.append(_Look(True, closed))
+        self._since = self._since[len(closed) :]
+        return words
+
+    def needs(self, event: Event) -> tuple[float, ...]:
+        """Return the seconds of sound that each word of the next event needed."""
+        while self._looks:
+            look = self._looks.pop(0)
+            if look.final == isinstance(event, Final) and look.text == event.text:
+                return tuple((frame + 1) * FRAME_S + BEYOND_S for _, frame in look.words)
+        raise AssertionError(f"no look at the words gave {event}")
+
+    def forget(self) -> None:
+        """Drop the looks that brought no event."""
+        self._looks.clear()
+
+    def _compare(self) -> None:
+        if not self._compared:
+            self._since = self._update(super().words())
+            self._compared = True
+
+    def _update(self, words: list[DecodedWord]) -> tuple[tuple[str, int], ...]:
         known = dict(enumerate(self._since))
-        return [
-            known[i] if i in known and known[i][0] == word else (word, self._frame)
+        return tuple(
+            known[i] if i in known and known[i][0] == word.text else (word.text, self.frame - 1)
             for i, word in enumerate(words)
-        ]
-
-    def _need(self, event: Event) -> tuple[float, ...]:
-        if isinstance(event, Final):
-            known = self._closed if self._closed else self._update(event.text.split())
-            self._closed = []
-        else:
-            known = self._since
-        return tuple((frame + 1) * FRAME_S + BEYOND_S for _, frame in known)
+        )
 
 
 def load(config: EngineConfig) -> RivuletEngine:

@@ -1,0 +1,119 @@
+"""How words are found, as plain data: what a user may set, and what was measured of a model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rivulet.decoding.confidence import ConfidenceConfig
+from rivulet.errors import ConfigError
+
+DecoderName = Literal["greedy", "beam"]
+
+
+@dataclass(frozen=True)
+class BeamConfig:
+    """How wide the beam is and what counts how much.
+
+    beam_size: hypotheses kept.
+    beam_tokens: columns tried in each frame: the likeliest phones, new and going on.
+    beam_threshold: nats below the best at which a hypothesis is dropped.
+    token_threshold: nats below the likeliest column of a frame at which a column is not tried.
+    lm_weight: of the n-gram's natural-log probabilities, beside 1 for the acoustic model's.
+    word_score: nats for each word; more than 0 favors many short words.
+    prior_weight: of the phones' log priors, taken off where the model knows them. A network writes
+        the frequent ones, the blank first, too easily; what the sound alone says is posterior over
+        prior, and how frequent words are the n-gram knows better (Miao et al. 2015, EESEN,
+        arXiv 1507.08240, section 3.2).
+    piece_weight: of the word's pieces in the network's other projection, where the model has one;
+        see `PieceScorer`. 0 for phones alone.
+    piece_score: nats for each of these pieces.
+    """
+
+    beam_size: int = 200
+    beam_tokens: int = 8
+    beam_threshold: float = 14.0
+    lm_weight: float = 1.05
+    word_score: float = -1.5
+    token_threshold: float = 6.0
+    prior_weight: float = 0.8
+    piece_weight: float = 0.0
+    piece_score: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ConfigError: one is out of range.
+        """
+        for name, most in (("beam_size", 5000), ("beam_tokens", 100)):
+            if not 1 <= getattr(self, name) <= most:
+                raise ConfigError(f"{name} is {getattr(self, name)}; use 1 to {most}.")
+        for name in ("beam_threshold", "token_threshold"):
+            if not getattr(self, name) > 0.0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; use more than 0.")
+        for name in ("lm_weight", "prior_weight", "piece_weight", "piece_score"):
+            if getattr(self, name) < 0.0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; use at least 0.")
+        if self.reads_pieces and self.lm_weight == 0.0:  # pieces are scored with the n-gram
+            raise ConfigError(
+                f"piece_weight is {self.piece_weight} and piece_score {self.piece_score} with an "
+                "lm_weight of 0; use more than 0 there, such as 0.01, or 0 for both."
+            )
+
+    @property
+    def reads_pieces(self) -> bool:
+        """Whether pieces count."""
+        return self.piece_weight > 0.0 or self.piece_score > 0.0
+
+
+@dataclass(frozen=True)
+class DecoderSettings:
+    """How a recognizer decodes, as plain data: enough to decode the same way again.
+
+    alternatives: other readings given with each segment; the beam's only.
+    hot_words: phrases and what they gain, in nats; the beam's only.
+    """
+
+    name: DecoderName = "greedy"
+    beam: BeamConfig = field(default_factory=BeamConfig)
+    alternatives: int = 0
+    hot_words: tuple[tuple[str, float], ...] = ()
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "DecoderSettings":
+        """Return the settings that plain data describe, as JSON holds them."""
+        beam = BeamConfig(**values.get("beam", {}))
+        hot_words = tuple((phrase, boost) for phrase, boost in values.get("hot_words", ()))
+        return cls(
+            values.get("name", "greedy"),
+            beam,
+            values.get("alternatives", 0),
+            hot_words,
+        )
+
+
+@dataclass(frozen=True)
+class TimingConfig:
+    """How much later than it is spoken the model shows a word; measured, taken off word times.
+
+    start_delay_s: seconds, first frame of a word's first token minus the word's true start.
+    end_delay_s: frame after a word's last token minus the word's true end.
+    measured_on: the reference times, in words.
+    """
+
+    start_delay_s: float = 0.0
+    end_delay_s: float = 0.0
+    measured_on: str = "not measured"
+
+
+@dataclass(frozen=True)
+class BeamSettings:
+    """What was measured for the beam: its weights, its word delay, its confidence.
+
+    priors: natural-log probability of each phone over speech, the blank first; () if not measured.
+    """
+
+    config: BeamConfig = field(default_factory=BeamConfig)
+    timing: TimingConfig = field(default_factory=TimingConfig)
+    confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
+    priors: tuple[float, ...] = ()
