@@ -15,7 +15,7 @@ ALIGNED = 32  # floats that a row is padded to a multiple of, so that threads lo
 WARPS = 16
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["length"])  # or each sixteenth length is compiled anew
 def _walk_forward(  # noqa: PLR0913 (what a kernel reads and writes)
     log_probs,  # (B, T, V)
     steps,  # (B,)
@@ -75,7 +75,7 @@ def _walk_forward(  # noqa: PLR0913 (what a kernel reads and writes)
     tl.store(total + row, value + tl.log(ended))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["length"])  # or each sixteenth length is compiled anew
 def _walk_back(  # noqa: PLR0913 (what a kernel reads and writes)
     log_probs,  # (B, T, V)
     steps,  # (B,)
