@@ -1,6 +1,7 @@
 """The command line: `rivulet` or `python -m rivulet`."""
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -8,6 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 import rivulet
 from rivulet.commands import (
@@ -34,14 +36,26 @@ INTERRUPTED = 130  # exit status, as a shell gives it: 128 and the number of the
 IMPORTLIB = "<frozen importlib._bootstrap>"  # what Python's frames of an import name as their file
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the sentence and leave with status 2."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0, or 1 after one sentence on standard error."""
-    parser = argparse.ArgumentParser(prog="rivulet", description=rivulet.__doc__)
+    _open_streams()
+    parser = Parser(prog="rivulet", description=rivulet.__doc__)
     parser.add_argument("--version", action="version", version=f"rivulet {rivulet.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(commands)
     args = parser.parse_args(arguments)
+    if sys.stdout is None and getattr(args, "output", None) is None:
+        print("rivulet: standard output is closed; name a file with --output.", file=sys.stderr)
+        return 1
     try:
         with quiet_interrupts():
             return int(args.run(args))
@@ -56,6 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _open_streams() -> None:
+    """Let no character or missing stream stop a message: what cannot be encoded is escaped."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (to the end)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

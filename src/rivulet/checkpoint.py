@@ -237,14 +237,17 @@ def find(model: str | Path) -> Path:
         CheckpointError: there is none; the sentence lists the names there are.
     """
     path = Path(model)
-    if path.is_dir():
+    is_path = isinstance(model, Path) or len(path.parts) > 1 or model.startswith(".")
+    if is_path and path.is_dir():
         return path
     shelves = [Path(str(resources.files("rivulet"))) / "checkpoints"]
     shelves.append(Path(__file__).parents[2] / "checkpoints")  # a checkout of the project
-    if len(path.parts) == 1:
+    if len(path.parts) == 1:  # a folder of the same name in the working directory is no model
         for shelf in shelves:
             if (shelf / path / "config.json").is_file():
                 return shelf / path
+        if path.is_dir():
+            return path
     names = sorted({p.parent.name for shelf in shelves for p in shelf.glob("*/config.json")})
     raise CheckpointError(
         f"there is no model {str(model)!r}; give a folder, or one of: "

@@ -7,10 +7,11 @@ import av
 import numpy as np
 import pytest
 from support import ROOT, SAMPLES
-from support.sounds import at_rate, spread, write_sound
+from support.sounds import at_rate, spread, write_sound, write_video
 
 from rivulet import checkpoint
 from rivulet.__main__ import main
+from rivulet.audio import load as read_all
 from rivulet.audio import read
 from rivulet.decoding.settings import BeamConfig
 
@@ -240,3 +241,104 @@ def test_the_version_is_printed(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--version"])
     assert capsys.readouterr().out.startswith("rivulet 0.")
+
+
+@pytest.fixture
+def quick(small, monkeypatch):
+    """The command with a small recognizer."""
+    monkeypatch.setattr("rivulet.commands.transcribe.load_recognizer", lambda args: small)
+
+
+def test_a_folder_is_gone_on_with(tmp_path, quick, capsys):
+    folder = tmp_path / "out"
+    assert main(["transcribe", *CLIPS, "-o", str(folder)]) == 0
+    written = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(written) == {"slt.txt", "rms.txt"}
+    (folder / "rms.txt").unlink()
+    (folder / "slt.txt").write_text("corrected by hand")
+    assert main(["transcribe", *CLIPS, "-o", str(folder)]) == 0
+    assert "1 of 2 files are done already" in capsys.readouterr().err
+    assert (folder / "slt.txt").read_text() == "corrected by hand"
+    assert (folder / "rms.txt").read_bytes() == written["rms.txt"]
+    assert main(["transcribe", *CLIPS, "-o", str(folder), "--overwrite"]) == 0
+    assert (folder / "slt.txt").read_bytes() == written["slt.txt"]
+
+
+def test_what_cannot_be_read_is_said_before_a_model_is_loaded(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("rivulet.commands.transcribe.load_recognizer", lambda args: 1 / 0)
+    assert main(["transcribe", str(tmp_path / "none.wav"), "y" * 300]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert "does not exist" in said[0]
+    assert "too long" in said[1]
+
+
+def test_json_holds_the_files_that_could_be_read(tmp_path, quick, capsys):
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"no sound" * 100)
+    assert main(["transcribe", str(bad), "y" * 300, *CLIPS, "-t", "json"]) == 1
+    assert [item["file"] for item in json.loads(capsys.readouterr().out)] == CLIPS
+
+
+def test_a_track_is_chosen_and_several_are_said(tmp_path, quick, capsys):
+    speech = read_all(CLIPS[0])
+    path = write_video(tmp_path / "obs.mp4", [(0 * speech, 0.0), (speech, 0.0)], 4.0)
+    assert main(["transcribe", str(path)]) == 0
+    said = capsys.readouterr()
+    assert "has 2 sound tracks, of which number 1 is transcribed" in said.err
+    assert main(["transcribe", str(path), "--track", "2"]) == 0
+    assert capsys.readouterr().out != said.out
+    assert main(["transcribe", str(path), "--track", "3"]) == 1
+    assert "choose one of 1 to 2" in capsys.readouterr().err
+
+
+def test_closed_streams_are_sentences(quick, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", None)
+    assert main(["transcribe", "-"]) == 1
+    assert "standard input is closed" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdout", None)
+    assert main(["transcribe", CLIPS[0]]) == 1
+    assert "standard output is closed" in capsys.readouterr().err
+
+
+def test_a_name_outside_the_console_is_escaped(tmp_path, quick, monkeypatch):
+    import io
+
+    paths = [tmp_path / "日本.flac", tmp_path / "é.flac"]
+    for path in paths:
+        shutil.copy(CLIPS[0], path)
+    console = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr("sys.stdout", console)
+    assert main(["transcribe", *map(str, paths)]) == 0
+    console.flush()
+    lines = console.buffer.getvalue().decode("cp1252")
+    assert "\\u65e5\\u672c.flac: " in lines
+    assert "é.flac: " in lines
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        ["--lm-weight", "nan"],
+        ["--lm-weight", "inf"],
+        ["--word-score", "nan"],
+        ["--prior-weight", "-inf"],
+        ["--piece-score", "x"],
+        ["--beam-size", "1"],
+        ["--beam-size", "nan"],
+    ],
+)
+def test_numbers_that_are_none_are_one_sentence(setting, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["transcribe", CLIPS[0], *setting])
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert setting[0] in said
+
+
+def test_a_folder_of_the_models_name_is_no_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("default", "tiny"):
+        (tmp_path / name).mkdir()
+        assert (checkpoint.find(name) / "config.json").is_file()
+        assert checkpoint.find(f"./{name}").samefile(tmp_path / name)

@@ -129,7 +129,7 @@ def test_a_compressed_file_cut_short_is_refused(tmp_path):
 
 def test_a_missing_file_is_named():
     with pytest.raises(LanguageModelError, match="nowhere"):
-        arpa.read(kenlm_tools.DEFAULT_FOLDER / "nowhere.arpa")
+        arpa.read(kenlm_tools.default_folder() / "nowhere.arpa")
 
 
 def test_text_is_written_as_transcripts_are(tmp_path):

@@ -25,7 +25,7 @@ def test_packed_texts_read_like_plain_ones(tmp_path: Path, suffix: str) -> None:
     with open_packed(path, "latin-1") as file:
         assert file.read() == "naïve\nÿ"
     with open_packed(path) as file:
-        assert file.read() == "na\ufffdve\n\ufffd"
+        assert file.read() == "na\u00efve\n\u00ff"
 
 
 def test_a_dictionary_is_words_in_upper_case_and_phones_without_stress(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rivulet.corpora.manifest import Utterance, read_manifest
+from rivulet.corpora.manifest import Utterance, read_manifest, read_text
 from rivulet.errors import ConfigError, ManifestError
 from rivulet.text.normalize import normalize
 
@@ -89,6 +89,4 @@ def _beside(sound: Path) -> Utterance:
         raise ManifestError(f"{sound} does not exist; check the spelling.")
     if not text.is_file():
         raise ManifestError(f"{sound} has no text; write what is said in it to {text}.")
-    return Utterance(
-        sound.stem, sound, 0.0, "", normalize(text.read_text(encoding="utf-8")), sound.parent.name
-    )
+    return Utterance(sound.stem, sound, 0.0, "", normalize(read_text(text)), sound.parent.name)

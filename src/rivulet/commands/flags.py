@@ -1,6 +1,7 @@
 """Flags that several commands share."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -13,6 +14,32 @@ if TYPE_CHECKING:
     from rivulet.recognizer import Recognizer
 
 DEFAULT_BOOST = 4.0  # nats: an expected phrase then wins against one 50 times likelier
+
+
+def finite(text: str) -> float:
+    """Read a number, for argparse.
+
+    Raises:
+        ArgumentTypeError: it is none, or not finite.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is no finite number")
+    return value
+
+
+def at_least_two(text: str) -> int:
+    """Read a number of hypotheses, for argparse: one alone leaves nothing to choose from.
+
+    Raises:
+        ArgumentTypeError: it is no whole number, or less than 2.
+    """
+    if not text.strip().isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 2 on")
+    return int(text)
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -56,16 +83,16 @@ def add_decoder_flags(parser: argparse.ArgumentParser) -> None:
         choices=("beam", "greedy"),
         help="beam: lexicon and language model; greedy: the acoustic model alone",
     )
-    group.add_argument("--beam-size", type=int, metavar="N", help="hypotheses kept")
-    group.add_argument("--lm-weight", type=float, metavar="W", help="weight of the language model")
-    group.add_argument("--word-score", type=float, metavar="NATS", help="added for every word")
+    group.add_argument("--beam-size", type=at_least_two, metavar="N", help="hypotheses kept")
+    group.add_argument("--lm-weight", type=finite, metavar="W", help="weight of the language model")
+    group.add_argument("--word-score", type=finite, metavar="NATS", help="added for every word")
     group.add_argument(
-        "--prior-weight", type=float, metavar="W", help="of the phones' priors, taken off"
+        "--prior-weight", type=finite, metavar="W", help="of the phones' priors, taken off"
     )
     group.add_argument(
-        "--piece-weight", type=float, metavar="W", help="of the pieces a word is spelled with"
+        "--piece-weight", type=finite, metavar="W", help="of the pieces a word is spelled with"
     )
-    group.add_argument("--piece-score", type=float, metavar="NATS", help="added for every piece")
+    group.add_argument("--piece-score", type=finite, metavar="NATS", help="added for every piece")
     group.add_argument(
         "--hot-word",
         action="append",
@@ -94,7 +121,7 @@ def read_hot_words(phrases: Sequence[str], file: Path | None) -> dict[str, float
     lines: list[str] = []
     if file is not None:
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"the hot words in {file} cannot be read ({error}).") from error
     found = {}
@@ -103,9 +130,9 @@ def read_hot_words(phrases: Sequence[str], file: Path | None) -> dict[str, float
         try:
             if entry:
                 found[phrase.strip() if separator else entry] = (
-                    float(boost) if separator else DEFAULT_BOOST
+                    finite(boost) if separator else DEFAULT_BOOST
                 )
-        except ValueError as error:
+        except argparse.ArgumentTypeError as error:
             raise ConfigError(
                 f"the boost of the hot phrase {entry!r} is no number; write PHRASE=NATS, for "
                 f"example {phrase.strip()}={DEFAULT_BOOST}."

@@ -60,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
         return list_devices()
     if args.output is not None and not args.output.parent.is_dir():
         raise ConfigError(f"the folder {args.output.parent} does not exist; make it first.")
+    if args.output is not None and args.output.is_file():
+        raise ConfigError(f"{args.output} is there already; name another with --output.")
     return _listen(args)
 
 
@@ -67,9 +69,13 @@ def _listen(args: argparse.Namespace) -> int:
     from rivulet.live import microphone
     from rivulet.live.listening import Listening
 
-    recognizer = load_recognizer(args)
     queue_s = microphone.QUEUE_S if args.queue is None else args.queue
     source = microphone.microphone(args.device, args.rate, args.channels, queue_s)
+    try:
+        recognizer = load_recognizer(args)  # seconds, so after the microphone was found
+    except BaseException:
+        source.close()
+        raise
     listening = Listening(recognizer, source, args.save)
     sinks: list[Callable[[LiveEvent], None]] = []
     try:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -116,7 +117,7 @@ def run_tools(args: argparse.Namespace) -> int:
 
     if args.jobs < 1:
         raise ConfigError(f"{args.jobs} compilers cannot compile; use at least 1.")
-    tools = kenlm_tools.install(args.output or kenlm_tools.DEFAULT_FOLDER, args.jobs)
+    tools = kenlm_tools.install(args.output, args.jobs)
     print(f"{tools.lmplz}\n{tools.build_binary}")
     if args.output:
         print(f"tell rivulet with: export {kenlm_tools.ENVIRONMENT}={args.output.absolute()}")
@@ -217,7 +218,11 @@ def _ngrams(
     path = work / "lm.arpa"
     ready = arpa.read(args.arpa) if args.arpa else None
     if args.texts:
-        counts = text.write_sentences(text.read_sentences(args.texts, known), work / "text")
+        dropped: Counter[str] = Counter()
+        sentences = text.read_sentences(args.texts, known, dropped)
+        counts = text.write_sentences(sentences, work / "text")
+        if dropped:
+            print(f"{dropped.total()} words of more than {text.LONGEST_WORD} letters left out")
         words = text.choose_vocabulary(args.vocabulary, counts)
         print(f"{counts.total()} words of text, {len(words)} of {len(counts)} different ones kept")
         tools.estimate(work / "text", path, args.order, args.prune, words)

@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rivulet.commands.flags import (
     add_decoder_flags,
@@ -14,27 +16,37 @@ from rivulet.commands.flags import (
     add_model_flags,
     load_recognizer,
 )
-from rivulet.errors import ConfigError, RivuletError
+from rivulet.commands.outputs import STANDARD_INPUT, Job, plan, written_whole
+from rivulet.errors import AudioError, ConfigError, RivuletError
 from rivulet.writers import FORMATS, JsonWriter, Writer, open_writer
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from rivulet.audio import AudioFile
+    from rivulet.commands.worker import Worker, WorkerFile
     from rivulet.recognizer import Recognizer
 
-STANDARD_INPUT = "-"
+TERMINATED = 128 + signal.SIGTERM  # exit status, as a shell gives it
 
 
 def add_parser(commands: Any) -> None:
     """Declare the command."""
     parser = commands.add_parser("transcribe", help="sound files to text", description=__doc__)
-    parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="sound files; - is WAV on standard input"
-    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="sound files; - is standard input")
     parser.add_argument("-t", "--format", choices=FORMATS, default="txt", help="(%(default)s)")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="PATH|DIR", help="a file; for several inputs a folder"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="PATH|DIR",
+        help="a file; for several inputs a folder, where what is done already is left out",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace texts that are there already"
+    )
+    parser.add_argument(
+        "--track", type=int, metavar="N", help="which sound track, from 1 (the default one)"
     )
     add_model_flags(parser)
     add_decoder_flags(parser)
@@ -44,112 +56,169 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Transcribe every file; return 1 if one failed, the others are done all the same."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from rivulet.audio import AudioFile
-
     several = len(args.files) > 1
-    to_folder = args.output is not None and (several or args.output.is_dir())
     if several and args.output is None and args.format in ("srt", "vtt"):
         raise ConfigError(
             f"{len(args.files)} files make {len(args.files)} {args.format} files; name a folder "
             "with --output."
         )
-    _check_outputs(args, to_folder)
-    recognizer = load_recognizer(args)
-    failures = 0
-    documents: list[dict[str, Any]] = []
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        for name in args.files:
-            try:
-                with (
-                    AudioFile(
-                        sys.stdin.buffer if name == STANDARD_INPUT else name, warn=_warn
-                    ) as audio,
-                    _writer(args, name, to_folder, several, documents) as writer,
-                ):
-                    _transcribe(recognizer, audio, writer, progress)
-            except RivuletError as error:  # noqa: PERF203 (a file takes seconds, a try nothing)
-                failures += 1
-                print(f"rivulet: {error}", file=sys.stderr)
-    if several and args.format == "json" and not to_folder:
-        json.dump(documents, sys.stdout, indent=2)
-        sys.stdout.write("\n")
-    return 1 if failures else 0
+    jobs = plan(args.files, args.output, args.format, args.overwrite)
+    waiting = [job for job in jobs if args.overwrite or not job.done]
+    if len(waiting) < len(jobs):
+        done = len(jobs) - len(waiting)
+        _say(f"{done} of {len(jobs)} files are done already; --overwrite does them again.")
+    readable = _readable(waiting)
+    batch = _Batch(args, several and args.format == "json" and args.output is None)
+    if readable:
+        with _terminable():
+            batch.run(readable)
+    return 1 if len(readable) < len(waiting) or batch.failures else 0
 
 
-def _check_outputs(args: argparse.Namespace, to_folder: bool) -> None:
-    if args.output is None:
-        return
-    if to_folder:
-        if args.output.is_file():
-            raise ConfigError(
-                f"{args.output} is a file and {len(args.files)} inputs need a folder."
-            )
-        stems = [_stem(name) for name in args.files]
-        twice = sorted({stem for stem in stems if stems.count(stem) > 1})
-        if twice:
-            raise ConfigError(
-                f"{len(stems)} inputs would share {twice[0]}.{args.format}; rename one or run "
-                "them apart."
-            )
-        args.output.mkdir(parents=True, exist_ok=True)
-    elif not args.output.parent.is_dir():
-        raise ConfigError(f"the folder {args.output.parent} does not exist; make it first.")
+def _readable(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs whose files are there, and say at once which are not."""
+    from rivulet.audio.sources import check_path
+
+    found = []
+    for job in jobs:
+        try:
+            if job.name != STANDARD_INPUT:
+                check_path(Path(job.name))
+            elif sys.stdin is None:
+                raise AudioError("standard input is closed; give a file, or a pipe and -.")
+            found.append(job)
+        except RivuletError as error:  # noqa: PERF203 (a few files)
+            _say(str(error))
+    return found
+
+
+class _Batch:
+    """Files one after the other, by one recognizer; a file that fails does not stop the others."""
+
+    def __init__(self, args: argparse.Namespace, together: bool) -> None:
+        """Prepare; `together` if the files make one JSON document."""
+        self.failures = 0
+        self._args = args
+        self._together = together
+        self._shared = len(args.files) > 1 and args.output is None
+        self._documents: list[dict[str, Any]] = []
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Transcribe the files; what is finished is written, whatever ends the batch."""
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from rivulet.commands.worker import Worker
+
+        worker = Worker()
+        console = Console(stderr=True)
+        try:
+            if len(jobs) > 1:
+                worker.start()  # imports its modules while the model is read
+            recognizer = load_recognizer(self._args)
+            with Progress(
+                console=console, disable=not console.is_terminal, transient=True
+            ) as progress:
+                for job in jobs:
+                    self._one(job, recognizer, worker if len(jobs) > 1 else None, progress)
+        finally:
+            worker.stop()
+            if self._together:
+                json.dump(self._documents, sys.stdout, indent=2)
+                sys.stdout.write("\n")
+
+    def _one(
+        self, job: Job, recognizer: "Recognizer", worker: "Worker | None", progress: "Progress"
+    ) -> None:
+        broken: RivuletError | None = None
+        try:
+            with (
+                _sound(job.name, self._args.track, worker) as audio,
+                self._writer(job) as writer,
+            ):
+                broken = _transcribe(recognizer, audio, writer, progress)
+        except RivuletError as error:
+            broken = error
+        if broken is not None:
+            self.failures += 1
+            _say(str(broken))
+
+    @contextmanager
+    def _writer(self, job: Job) -> Iterator[Writer]:
+        """Yield where the events go: a file, the common document, or standard output."""
+        if job.output is not None:
+            with written_whole(job.output) as out:
+                yield open_writer(self._args.format, out, job.name, several=False)
+        elif self._together:
+            yield JsonWriter(self._documents.append, job.name)
+        else:
+            yield open_writer(self._args.format, sys.stdout, job.name, self._shared)
 
 
 def _transcribe(
-    recognizer: "Recognizer", audio: "AudioFile", writer: Writer, progress: "Progress"
-) -> None:
-    """Run one file through a stream; what was decoded before an error reaches the writer."""
+    recognizer: "Recognizer",
+    audio: "AudioFile | WorkerFile",
+    writer: Writer,
+    progress: "Progress",
+) -> AudioError | None:
+    """Run one file through a stream; return what ended it early, if something was decoded.
+
+    Raises:
+        AudioError: nothing could be decoded.
+    """
     task = progress.add_task(Path(audio.name).name, total=audio.declared_s)
     stream = recognizer.stream(audio.sample_rate)
     heard = 0
+    broken: AudioError | None = None
     try:
         for samples in audio:
             for event in stream.accept(samples):
                 writer.write(event)
             heard += len(samples)
             progress.update(task, completed=heard / audio.sample_rate)
+    except AudioError as error:
+        broken = error
     finally:
-        for event in stream.finish():
-            writer.write(event)
-        writer.close(heard / audio.sample_rate)
         progress.remove_task(task)
+    if broken and not heard:
+        raise broken
+    for event in stream.finish():
+        writer.write(event)
+    writer.close(heard / audio.sample_rate)
+    return broken
+
+
+def _sound(name: str, track: int | None, worker: "Worker | None") -> "AudioFile | WorkerFile":
+    """Open a file, in the process for it if there is one."""
+    from rivulet.audio import AudioFile
+
+    if name == STANDARD_INPUT:
+        return AudioFile(sys.stdin.buffer, track, _warn)
+    return worker.open(name, track, _warn) if worker else AudioFile(name, track, _warn)
 
 
 @contextmanager
-def _writer(
-    args: argparse.Namespace,
-    name: str,
-    to_folder: bool,
-    several: bool,
-    documents: list[dict[str, Any]],
-) -> Iterator[Writer]:
-    """Yield where the events of `name` go: its own file, the common one, or standard output."""
-    with ExitStack() as stack:
-        out: TextIO = sys.stdout
-        if args.output is not None:
-            path = args.output / f"{_stem(name)}.{args.format}" if to_folder else args.output
-            out = stack.enter_context(_open(path))
-        if several and args.format == "json" and not to_folder:
-            yield JsonWriter(documents.append, name)
-        else:
-            yield open_writer(args.format, out, name, several and not to_folder)
+def _terminable() -> Iterator[None]:
+    """Let a terminate signal end the program tidily: no half file, no process left."""
 
+    def stop(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(TERMINATED)
 
-def _open(path: Path) -> TextIO:
     try:
-        return path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written ({error.strerror}); name another.") from error
+        before: Callable[[int, FrameType | None], Any] | int | None
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _say(sentence: str) -> None:
+    print(f"rivulet: {sentence}", file=sys.stderr)
 
 
 def _warn(sentence: str) -> None:
-    print(f"rivulet: warning: {sentence}", file=sys.stderr)
-
-
-def _stem(name: str) -> str:
-    return "stdin" if name == STANDARD_INPUT else Path(name).stem
+    _say(f"warning: {sentence}")

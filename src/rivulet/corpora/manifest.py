@@ -1,6 +1,8 @@
 """Lists of utterances: `id  path  seconds  speaker  text`, tab-separated, paths relative to it."""
 
+import codecs
 import csv
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,31 +49,75 @@ def read_manifest(path: Path) -> list[Utterance]:
 
 
 def _read_rows(path: Path) -> list[Utterance]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
-        if missing:
+        try:
+            missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+            if missing:
+                raise ManifestError(
+                    f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
+                    f"its first line must be {' '.join(COLUMNS)}, separated by tabs."
+                )
+            utterances = [_utterance(row, path, rows.line_num) for row in rows]
+        except csv.Error as error:
             raise ManifestError(
-                f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-                f"its first line must be {' '.join(COLUMNS)}, separated by tabs."
+                f"{path} line {rows.line_num + 1} cannot be read ({error}); "
+                f"give the {len(COLUMNS)} columns {' '.join(COLUMNS)}, separated by tabs."
+            ) from error
+    _check_ids(utterances, path)
+    return utterances
+
+
+def _check_ids(utterances: Iterable[Utterance], path: Path) -> None:
+    first: dict[str, int] = {}
+    for number, item in enumerate(utterances, 2):
+        if item.id in first:
+            raise ManifestError(
+                f"{path} line {number} has the id {item.id} of line {first[item.id]} again; "
+                "give every utterance an id of its own."
             )
-        return [_utterance(row, path, number) for number, row in enumerate(rows, 2)]
+        first[item.id] = number
 
 
 def _utterance(row: dict[str, str], manifest: Path, number: int) -> Utterance:
     try:
+        if None in row.values() or None in row:
+            raise ValueError(f"{sum(value is not None for value in row.values())} columns")
         seconds = float(row["seconds"])
+        if not 0.0 <= seconds < math.inf:
+            raise ValueError(f"{row['seconds']} seconds")
         sound = (manifest.parent / row["path"]).absolute()
-        text = normalize(row["text"])
-    except (TypeError, ValueError) as error:
+        exists = sound.is_file()
+    except (TypeError, ValueError, OSError) as error:
         raise ManifestError(
             f"{manifest} line {number} cannot be read ({error}); "
             f"give the {len(COLUMNS)} columns {' '.join(COLUMNS)}, seconds as a number."
         ) from error
-    if not sound.is_file():
+    if not exists:
         raise ManifestError(f"{manifest} line {number} names {sound}, which does not exist.")
     set_name = Path(row["path"]).parts[0] if len(Path(row["path"]).parts) > 1 else manifest.stem
-    return Utterance(row["id"], sound, seconds, row["speaker"], text, set_name)
+    return Utterance(row["id"], sound, seconds, row["speaker"], normalize(row["text"]), set_name)
+
+
+def read_text(path: Path) -> str:
+    """Return the text beside a sound: UTF-8, or what its byte-order mark says.
+
+    Raises:
+        ManifestError: it cannot be read, or is in another encoding.
+    """
+    try:
+        content = path.read_bytes()
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as such."
+        ) from error
+    if "\0" in text:
+        raise ManifestError(f"{path} is no text: it holds bytes of 0; write what is said to it.")
+    return text
 
 
 def write_manifest(path: Path, utterances: Iterable[Utterance]) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rivulet import audio
-from rivulet.corpora.manifest import Utterance
+from rivulet.corpora.manifest import Utterance, read_text
 from rivulet.errors import AudioError, ManifestError
 from rivulet.text.normalize import normalize
 
@@ -91,7 +91,7 @@ def sound_folder(root: Path, with_text: bool = True) -> Iterator[Utterance]:
         beside = path.with_suffix(".txt")
         if path.suffix.lower() in SOUND_SUFFIXES and (not with_text or beside.is_file()):
             found = True
-            text = beside.read_text(encoding="utf-8") if with_text else ""
+            text = read_text(beside) if with_text else ""
             key = "-".join(path.relative_to(root).with_suffix("").parts)
             yield _utterance(key, path, path.parent.name, text, root.name)
     if not found:

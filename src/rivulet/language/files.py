@@ -1,5 +1,6 @@
 """Texts on disk, plain or packed, and the pronouncing dictionaries among them."""
 
+import codecs
 import gzip
 import lzma
 import re
@@ -11,13 +12,37 @@ from typing import Any, TextIO
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
 DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
 """What reading a packed file raises when it is cut short or no such file."""
+MARKS = {  # the longer first: UTF-16's begins UTF-32's
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 def open_packed(path: Path, encoding: str = "utf-8") -> TextIO:
-    """Open a plain, .gz or .xz file of text; what cannot be decoded reads as U+FFFD."""
+    """Open a plain, .gz or .xz file of text.
+
+    A byte-order mark says its encoding; bytes that are no UTF-8 read as Latin-1.
+    """
     opener = OPENERS.get(path.suffix, open)
-    opened: TextIO = opener(path, "rt", encoding=encoding, errors="replace")
+    if encoding == "utf-8" and path.is_file():
+        with opener(path, "rb") as file:
+            head = file.read(4)
+        encoding = next((name for mark, name in MARKS.items() if head.startswith(mark)), encoding)
+    opened: TextIO = opener(path, "rt", encoding=encoding, errors=AS_LATIN_1)
     return opened
+
+
+def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("latin-1"), error.end
+
+
+AS_LATIN_1 = "rivulet-latin-1"  # the name of the handler of errors
+codecs.register_error(AS_LATIN_1, _as_latin_1)
 
 
 def read_pronunciations(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from rivulet.errors import ConfigError, LanguageModelError
 
 ENVIRONMENT = "RIVULET_KENLM"  # a folder that holds the two programs
-DEFAULT_FOLDER = Path.home() / ".cache" / "rivulet" / "kenlm"
 PROGRAMS = ("lmplz", "build_binary")
 VERSION = "0.3.0"
 SHA256 = "c4628bb9fb63c8a6f9240035b8b037385cfc404cb72e933cf48878291edac1e8"  # its sdist on PyPI
@@ -89,6 +88,21 @@ def check_order(order: int, prune: Sequence[int]) -> None:
         )
 
 
+def default_folder() -> Path:
+    """Return the folder where `rivulet lm tools` puts the programs.
+
+    Raises:
+        LanguageModelError: there is no home.
+    """
+    try:
+        return Path.home() / ".cache" / "rivulet" / "kenlm"
+    except RuntimeError as error:
+        raise LanguageModelError(
+            f"there is no home folder ({error}); set HOME, put KenLM's programs "
+            f"{' and '.join(PROGRAMS)} on the PATH, or name their folder in {ENVIRONMENT}."
+        ) from error
+
+
 def find() -> Tools:
     """Return the programs from $RIVULET_KENLM, the PATH, or where `rivulet lm tools` puts them.
 
@@ -96,23 +110,26 @@ def find() -> Tools:
         LanguageModelError: they are in none of these places.
     """
     named = os.environ.get(ENVIRONMENT)
-    places = [named] if named else [os.environ.get("PATH", ""), str(DEFAULT_FOLDER)]
-    for place in places:
-        found = [shutil.which(name, path=place) for name in PROGRAMS]
+    for place in [named] if named else [os.environ.get("PATH", ""), None]:
+        folder = str(default_folder()) if place is None else place  # a home only where it counts
+        found = [shutil.which(name, path=folder) for name in PROGRAMS]
         if all(found):
             return Tools(*(Path(str(path)) for path in found))
-    where = f"{named} (${ENVIRONMENT})" if named else f"the PATH or {DEFAULT_FOLDER}"
+    where = f"{named} (${ENVIRONMENT})" if named else f"the PATH or {default_folder()}"
     raise LanguageModelError(
         f"KenLM's programs {' and '.join(PROGRAMS)} are not in {where}; {INSTALL}."
     )
 
 
-def install(folder: Path = DEFAULT_FOLDER, jobs: int = 1) -> Tools:
+def install(folder: Path | None = None, jobs: int = 1) -> Tools:
     """Fetch KenLM's source with pip, compile the two programs and put them into `folder`.
+
+    Without a folder they go where `find` looks last.
 
     Raises:
         LanguageModelError: there is no compiler, no network, or compiling failed.
     """
+    folder = default_folder() if folder is None else folder
     for name in ("cmake", "make", "c++"):
         if shutil.which(name) is None:
             raise LanguageModelError(f"{name} is not installed; install KenLM's needs: {NEEDED}.")

@@ -12,21 +12,30 @@ from rivulet.language.files import DAMAGED
 from rivulet.text.normalize import normalize
 
 STDIN = Path("-")
+LONGEST_WORD = 64  # letters; more is no word, and letter-to-sound takes its square in time
 
 
-def read_sentences(paths: Iterable[Path], known: Container[str] = ()) -> Iterator[str]:
+def read_sentences(
+    paths: Iterable[Path], known: Container[str] = (), dropped: Counter[str] | None = None
+) -> Iterator[str]:
     """Yield the lines of texts (plain, .gz, .xz, or - for standard input) that hold a word.
 
     Args:
         paths: the texts.
         known: words of a dictionary; a quotation mark is taken off a word that is known without.
+        dropped: counts what is longer than any word and left out, by its first letters.
 
     Raises:
-        LanguageModelError: a text does not exist or is damaged.
+        LanguageModelError: a text does not exist, is damaged, or is no text.
     """
     for path in paths:
         for line in _lines(path):
             words = [_bare(word, known) for word in normalize(line).split()]
+            long = [word for word in words if len(word) > LONGEST_WORD]
+            if long:
+                words = [word for word in words if len(word) <= LONGEST_WORD]
+                if dropped is not None:
+                    dropped.update(word[:LONGEST_WORD] for word in long)
             if any(words):
                 yield " ".join(word for word in words if word)
 
@@ -34,8 +43,14 @@ def read_sentences(paths: Iterable[Path], known: Container[str] = ()) -> Iterato
 def _lines(path: Path) -> Iterator[str]:
     try:
         with nullcontext(sys.stdin) if path == STDIN else open_text(path) as file:
-            yield from file
-    except DAMAGED as error:
+            for number, line in enumerate(file, 1):
+                if "\0" in line:
+                    raise LanguageModelError(
+                        f"{path} is no text: its line {number} holds a byte of 0; give plain "
+                        "text, UTF-8, or UTF-16 with its mark."
+                    )
+                yield line
+    except (*DAMAGED, UnicodeDecodeError) as error:
         raise LanguageModelError(f"{path} is damaged ({error}); get it again.") from error
 
 
