@@ -12,7 +12,7 @@ trap 'rm -r "$work"' EXIT
 # exit status 1: a few clips could not be aligned; they are named and left out
 python -m rivulet align --manifest "$manifest" --limit "$clips" -o "$work/words.ctm" || [ -s "$work/words.ctm" ]
 python -m rivulet bench latency --manifest "$manifest" --limit "$clips" \
-    --reference "$work/words.ctm" --chunk-ms 20,80,320 --engine rivulet,pocketsphinx --jobs 2 \
+    --reference "$work/words.ctm" --chunk-ms 20,80,320 --system rivulet,pocketsphinx --jobs 2 \
     --json benchmarks/results/latency-dev.json --plot docs/latency.png |
     tee "$work/out"
 sed '$d' "$work/out" >benchmarks/results/latency-dev.md

@@ -27,7 +27,7 @@ class ErrorCounts:
 
     @property
     def rate(self) -> float:
-        """Operations per reference item; 0 where the reference is empty and nothing was said."""
+        """Operations per reference item; 0 where the reference is empty and the hypothesis too."""
         return self.errors / self.reference if self.reference else float(self.errors > 0)
 
 
@@ -45,6 +45,42 @@ def character_counts(reference: str, hypothesis: str) -> ErrorCounts:
         return ErrorCounts(0, 0, len(hypothesis), 0)
     out = jiwer.process_characters(reference, hypothesis)
     return ErrorCounts(out.substitutions, out.deletions, out.insertions, len(reference))
+
+
+@dataclass(frozen=True)
+class WordAlignment:
+    """The cheapest alignment of a hypothesis with its reference, the one that WER counts.
+
+    hits, substitutions: pairs (index in the reference, index in the hypothesis).
+    deletions: indices in the reference.
+    insertions: indices in the hypothesis.
+    """
+
+    hits: tuple[tuple[int, int], ...]
+    substitutions: tuple[tuple[int, int], ...]
+    deletions: tuple[int, ...]
+    insertions: tuple[int, ...]
+
+
+def match_words(reference: Sequence[str], hypothesis: Sequence[str]) -> WordAlignment:
+    """Align two lists of words by edit distance (jiwer)."""
+    if not reference or not hypothesis:
+        nothing = tuple(range(len(reference))), tuple(range(len(hypothesis)))
+        return WordAlignment((), (), *nothing)
+    pairs: dict[str, list[tuple[int, int]]] = {"equal": [], "substitute": []}
+    deletions: list[int] = []
+    insertions: list[int] = []
+    for part in jiwer.process_words(" ".join(reference), " ".join(hypothesis)).alignments[0]:
+        i = range(part.ref_start_idx, part.ref_end_idx)
+        j = range(part.hyp_start_idx, part.hyp_end_idx)
+        if part.type == "delete":
+            deletions.extend(i)
+        elif part.type == "insert":
+            insertions.extend(j)
+        else:
+            pairs[part.type].extend(zip(i, j, strict=True))
+    hits, substitutions = tuple(pairs["equal"]), tuple(pairs["substitute"])
+    return WordAlignment(hits, substitutions, tuple(deletions), tuple(insertions))
 
 
 def add_counts(counts: Iterable[ErrorCounts]) -> ErrorCounts:
@@ -75,7 +111,7 @@ def resampled_rates(units: Sequence[ErrorCounts]) -> npt.NDArray[np.float64]:
     return rates
 
 
-def middle_95(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+def interval_95(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     """Return the ends between which lie 95 % of the values (n,)."""
     low, high = np.percentile(values, CONFIDENCE)
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""`rivulet bench accuracy`: the same clips through several engines, errors, intervals, failures."""
+"""`rivulet bench accuracy`: the same clips through several systems, errors, intervals, failures."""
 
 import json
 import shutil
@@ -17,18 +17,18 @@ from rivulet.commands.align import _write_wav
 from rivulet.corpora.manifest import Utterance
 from rivulet.errors import EngineError
 from rivulet.evaluation import accuracy
-from rivulet.evaluation.accuracy import EngineHearing, HeardClip, compare, hear
+from rivulet.evaluation.accuracy import ClipTranscript, SystemTranscripts, compare, hear
 from rivulet.evaluation.streaming import apart
-from rivulet.evaluation.systems import EngineConfig, Heard
+from rivulet.evaluation.systems import SystemConfig, TimedEvent
 from rivulet.evaluation.systems.common import Screen
-from rivulet.metrics import ErrorCounts, add_counts, error_counts, middle_95, resampled_rates
+from rivulet.metrics import ErrorCounts, add_counts, error_counts, interval_95, resampled_rates
 from rivulet.recognizer import Recognizer
 
 RATE = 16_000
 
 
 class Parrot:
-    """An engine that says what it is told to for a clip of so many seconds, or raises."""
+    """A system that says what it is told to for a clip of so many seconds, or raises."""
 
     digest = "parrot 1"
     lookahead_s = 0.0
@@ -37,21 +37,21 @@ class Parrot:
     def __init__(self, says: dict[int, str | Exception]) -> None:
         self.says = says
 
-    def session(self) -> "ParrotSession":
-        return ParrotSession(self.says)
+    def stream(self) -> "ParrotStream":
+        return ParrotStream(self.says)
 
 
-class ParrotSession:
+class ParrotStream:
     def __init__(self, says: dict[int, str | Exception]) -> None:
         self.says = says
         self.pieces: list[int] = []
         self.screen = Screen()
 
-    def accept(self, samples: Samples) -> list[Heard]:
+    def accept(self, samples: Samples) -> list[TimedEvent]:
         self.pieces.append(len(samples))
         return self.screen.partial("WRONG WORDS")
 
-    def finish(self) -> list[Heard]:
+    def finish(self) -> list[TimedEvent]:
         text = self.says.get(sum(self.pieces) // RATE, "")
         if isinstance(text, Exception):
             raise text
@@ -87,21 +87,21 @@ def parrots(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Rivulet and Vosk, played by parrots in this process; what they say can be changed."""
     says: dict[str, Any] = {"rivulet": dict(GOOD), "vosk": dict(BAD)}
 
-    def load(config: EngineConfig) -> Parrot:
+    def load(config: SystemConfig) -> Parrot:
         return Parrot(says[config.name])
 
-    monkeypatch.setattr(accuracy, "load_engine", load)
+    monkeypatch.setattr(accuracy, "load_system", load)
     monkeypatch.setattr(accuracy, "apart", lambda config, work: work())
     monkeypatch.setitem(sys.modules, "vosk", SimpleNamespace())
     return says
 
 
 def bench(manifest: Path, *more: str) -> list[str]:
-    engines = ("--engine", "rivulet", "--engine", "vosk=/models")
-    return ["bench", "accuracy", "--manifest", str(manifest), *engines, *more]
+    systems = ("--system", "rivulet", "--system", "vosk=/models")
+    return ["bench", "accuracy", "--manifest", str(manifest), *systems, *more]
 
 
-def test_parts_and_engines_stand_side_by_side(
+def test_parts_and_systems_stand_side_by_side(
     manifest: Path, parrots: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(bench(manifest, "--json", str(tmp_path / "a.json"))) == 0
@@ -116,15 +116,15 @@ def test_parts_and_engines_stand_side_by_side(
     assert lines[7].startswith("rivulet makes fewer errors than vosk on 2 of 2 parts, with 95 %")
     document = json.loads(lines[-1])
     assert document["parts"]["near"]["vosk"]["wer"] == 0.8
-    assert document["parts"]["near"]["vosk"]["first_less_this"] == -0.8
+    assert document["parts"]["near"]["vosk"]["delta"] == -0.8
     assert document["all"]["rivulet"]["wer"] == round(1 / 9, 5)
-    assert document["all"]["rivulet"]["first_less_this"] is None
-    assert document["machine"]["engines"]["vosk"]["rtf"]["all"] >= 0.0
+    assert document["all"]["rivulet"]["delta"] is None
+    assert document["machine"]["systems"]["vosk"]["rtf"]["all"] >= 0.0
     full = json.loads((tmp_path / "a.json").read_text())
     clips = full.pop("clips")
     assert full == document
-    assert clips[2]["said"] == "SIX'S SEVEN EIGHT NINE"  # the same normalization for all
-    assert [clips[2]["heard"][name]["text"] for name in ("rivulet", "vosk")] == [
+    assert clips[2]["reference"] == "SIX'S SEVEN EIGHT NINE"  # the same normalization for all
+    assert [clips[2]["hypotheses"][name]["text"] for name in ("rivulet", "vosk")] == [
         "SIX'S SEVEN EIGHT",
         "SIX'S",
     ]
@@ -180,24 +180,24 @@ def test_a_clip_that_fails_is_named_counted_and_its_words_missed(
     assert document["all"]["vosk"]["failed"] == 2
     assert "rivulet 1, vosk 2" in captured.out
     clips = json.loads((tmp_path / "a.json").read_text())["clips"]
-    assert clips[1]["heard"]["vosk"]["failure"] == "RuntimeError: out of luck"
+    assert clips[1]["hypotheses"]["vosk"]["failure"] == "RuntimeError: out of luck"
 
 
-def test_an_engine_that_failed_is_loaded_again(
+def test_a_system_that_failed_is_loaded_again(
     manifest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
 
-    def load(config: EngineConfig) -> Parrot:
+    def load(config: SystemConfig) -> Parrot:
         made.append(Parrot({**GOOD, 4: RuntimeError("once")}))
         return made[-1]
 
-    monkeypatch.setattr(accuracy, "load_engine", load)
+    monkeypatch.setattr(accuracy, "load_system", load)
     clips = [
         Utterance(name, manifest.parent / f"{name}.wav", 0.0, "", text.upper(), "x")
         for name, _, text in SAID.values()
     ]
-    done = hear(EngineConfig("rivulet"), clips, 100)
+    done = hear(SystemConfig("rivulet"), clips, 100)
     assert [bool(clip.failure) for clip in done.clips] == [False, True, False, False]
     assert len(made) == 2
     assert done.clips[0].audio_s == 3.0
@@ -220,9 +220,9 @@ def test_bad_input_is_one_sentence_and_exit_status_1(
         (["--jobs", "0"], "--jobs 0 cannot be used"),
         (["--chunk-ms", "0"], "a chunk of 0 ms"),
         (["--json", str(tmp_path / "no" / "a.json")], "make it first"),
-        (["--engine", "vosk"], "one of them twice"),
-        (["--engine", "pocketsphinx"], "install it with `pip install pocketsphinx`."),
-        (["--engine", "kaldi"], "there is no engine 'kaldi'"),
+        (["--system", "vosk"], "one of them twice"),
+        (["--system", "pocketsphinx"], "install it with `pip install pocketsphinx`."),
+        (["--system", "kaldi"], "there is no system 'kaldi'"),
         (["--manifest", str(tmp_path / "none.tsv")], "does not exist"),
         (
             ["--manifest", str(nameless), "--resample", "speaker"],
@@ -251,7 +251,7 @@ def test_sums_are_of_every_kind() -> None:
 
 def test_the_interval_is_that_of_the_binomial_where_every_unit_is_a_word() -> None:
     rates = resampled_rates(counts(*[(int(i < 60), 1) for i in range(200)]))
-    low, high = middle_95(rates)
+    low, high = interval_95(rates)
     spread = 1.96 * (0.3 * 0.7 / 200) ** 0.5
     assert low == pytest.approx(0.3 - spread, abs=0.01)
     assert high == pytest.approx(0.3 + spread, abs=0.01)
@@ -261,52 +261,52 @@ def test_the_interval_is_that_of_the_binomial_where_every_unit_is_a_word() -> No
 def test_two_recognizers_with_the_same_errors_do_not_differ_by_chance() -> None:
     units = counts((3, 10), (1, 7), (0, 2), (5, 9))
     clips = [Utterance(str(i), Path(), 0.0, f"s{i % 2}", "", "x") for i in range(4)]
-    heard = tuple(HeardClip("", unit, 1.0, 0.5) for unit in units)
-    engines = [EngineHearing(name, "", 0, 0.0, heard) for name in ("a", "b")]
-    first, second = compare(clips, engines, "utterance")
+    heard = tuple(ClipTranscript("", unit, 1.0, 0.5) for unit in units)
+    systems = [SystemTranscripts(name, "", 0, 0.0, heard) for name in ("a", "b")]
+    first, second = compare(clips, systems, "utterance")
     assert first.interval == second.interval
-    assert (second.less, second.less_interval) == (0.0, (0.0, 0.0))
-    assert not second.surely_worse
+    assert (second.delta, second.delta_interval) == (0.0, (0.0, 0.0))
+    assert not second.significantly_worse
     assert second.rtf == 0.5
-    by_speaker, _ = compare(clips, engines, "speaker")
+    by_speaker, _ = compare(clips, systems, "speaker")
     assert by_speaker.wer == first.wer
     assert by_speaker.interval != first.interval
-    (alone,) = compare(clips[:1], [EngineHearing("a", "", 0, 0.0, heard[:1])], "utterance")
+    (alone,) = compare(clips[:1], [SystemTranscripts("a", "", 0, 0.0, heard[:1])], "utterance")
     assert alone.interval is None
 
 
 def test_pairs_are_surer_than_their_rates() -> None:
     clips = [Utterance(str(i), Path(), 0.0, "", "", "x") for i in range(50)]
     hard = [i % 10 for i in range(50)]
-    engines = [
-        EngineHearing(
-            name, "", 0, 0.0, tuple(HeardClip("", unit, 1.0, 0.1) for unit in counts(*errors))
+    systems = [
+        SystemTranscripts(
+            name, "", 0, 0.0, tuple(ClipTranscript("", unit, 1.0, 0.1) for unit in counts(*errors))
         )
         for name, errors in (("a", [(h, 10) for h in hard]), ("b", [(h + 1, 10) for h in hard]))
     ]
-    first, second = compare(clips, engines, "utterance")
+    first, second = compare(clips, systems, "utterance")
     assert first.interval is not None
     assert second.interval is not None
     assert first.interval[1] > second.interval[0]  # they overlap, and yet
-    assert second.surely_worse
-    assert second.less == pytest.approx(-0.1)
+    assert second.significantly_worse
+    assert second.delta == pytest.approx(-0.1)
 
 
-# real engines
+# real systems
 
 
 def test_rivulet_is_heard_as_users_hear_it(
     small: Recognizer, babble: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rivulet.evaluation.systems.rivulet import RivuletEngine
+    from rivulet.evaluation.systems.rivulet import RivuletSystem
 
-    monkeypatch.setattr(accuracy, "load_engine", lambda config: RivuletEngine(small, 1, False))
+    monkeypatch.setattr(accuracy, "load_system", lambda config: RivuletSystem(small, 1, False))
     _write_wav(tmp_path / "a.wav", babble)
     clip = Utterance("a", tmp_path / "a.wav", 6.0, "", "HELLO", "x")
-    fine, coarse = (hear(EngineConfig("rivulet"), [clip], ms).clips[0] for ms in (20, 1000))
+    fine, coarse = (hear(SystemConfig("rivulet"), [clip], ms).clips[0] for ms in (20, 1000))
     assert fine.text == coarse.text != ""
-    watched = RivuletEngine(small, 1).session()
-    plain = RivuletEngine(small, 1, False).session()
+    watched = RivuletSystem(small, 1).stream()
+    plain = RivuletSystem(small, 1, False).stream()
     samples = np.concatenate(list(accuracy.audio.read(clip.path)))
     assert [h.event for h in watched.accept(samples)] == [h.event for h in plain.accept(samples)]
     assert [h.event for h in watched.finish()] == [h.event for h in plain.finish()]
@@ -319,7 +319,7 @@ def test_pocketsphinx_hears_a_clip_of_the_repository(
     for suffix in (".flac", ".txt"):
         shutil.copy(SAMPLES / f"slt{suffix}", tmp_path)
     clip = str(tmp_path / "slt.flac")
-    assert main(["bench", "accuracy", clip, "--engine", "pocketsphinx"]) == 0
+    assert main(["bench", "accuracy", clip, "--system", "pocketsphinx"]) == 0
     out = capsys.readouterr().out
     document = json.loads(out.splitlines()[-1])
     numbers = document["all"]["pocketsphinx"]
@@ -328,8 +328,8 @@ def test_pocketsphinx_hears_a_clip_of_the_repository(
     assert numbers["wer"] < 0.8
     assert numbers["wer_95"] is None
     assert numbers["failed"] == 0
-    assert document["engines"]["pocketsphinx"]["model"] == "en-us of the package"
-    assert 0.0 < document["machine"]["engines"]["pocketsphinx"]["rtf"]["all"] < 50.0
+    assert document["systems"]["pocketsphinx"]["model"] == "en-us of the package"
+    assert 0.0 < document["machine"]["systems"]["pocketsphinx"]["rtf"]["all"] < 50.0
 
 
 def _die() -> None:
@@ -339,5 +339,5 @@ def _die() -> None:
 
 
 def test_a_process_that_dies_is_one_sentence() -> None:
-    with pytest.raises(EngineError, match="the engine vosk died"):
-        apart(EngineConfig("vosk"), _die)
+    with pytest.raises(EngineError, match="the system vosk died"):
+        apart(SystemConfig("vosk"), _die)

@@ -19,9 +19,9 @@ from rivulet.errors import ConfigError
 from rivulet.evaluation.ctm import SpokenWord, write_ctm
 from rivulet.evaluation.plots import draw_cdf
 from rivulet.evaluation.speed import measure_streams
-from rivulet.evaluation.streaming import Clip, ReplayConfig, replay, run_engine, with_tail
-from rivulet.evaluation.systems import EngineConfig, Heard
-from rivulet.evaluation.systems.rivulet import RivuletSession
+from rivulet.evaluation.streaming import Clip, ReplayConfig, replay, run_system, with_tail
+from rivulet.evaluation.systems import SystemConfig, TimedEvent
+from rivulet.evaluation.systems.rivulet import RivuletStream
 from rivulet.events import Final, Partial
 from rivulet.recognizer import Recognizer
 
@@ -32,12 +32,12 @@ class Counter:
     def __init__(self) -> None:
         self.pieces: list[int] = []
 
-    def accept(self, samples: Samples) -> list[Heard]:
+    def accept(self, samples: Samples) -> list[TimedEvent]:
         self.pieces.append(len(samples))
-        return [Heard(Partial(0, f"N{len(self.pieces)}", 0, sum(self.pieces) / 16_000))]
+        return [TimedEvent(Partial(0, f"N{len(self.pieces)}", 0, sum(self.pieces) / 16_000))]
 
-    def finish(self) -> list[Heard]:
-        return [Heard(Final(0, "END", (), 0.0, 0.0, sum(self.pieces) / 16_000))]
+    def finish(self) -> list[TimedEvent]:
+        return [TimedEvent(Final(0, "END", (), 0.0, 0.0, sum(self.pieces) / 16_000))]
 
 
 def test_the_virtual_clock_delivers_a_piece_when_its_last_sample_was_spoken() -> None:
@@ -102,7 +102,7 @@ def test_parts_sum_to_the_whole_for_every_word_on_both_clocks(model: Path, clip:
         (ReplayConfig((20, 333), compute_factor=0.5, tail_s=1.0), clip),
         (ReplayConfig((80,), real=True, tail_s=0.2), short),
     ):
-        done = run_engine(EngineConfig("rivulet", str(model)), [used], config)
+        done = run_system(SystemConfig("rivulet", str(model)), [used], config)
         for run in done.runs:
             words = run.clips[0].words
             assert words
@@ -115,10 +115,10 @@ def test_parts_sum_to_the_whole_for_every_word_on_both_clocks(model: Path, clip:
 
 
 def test_waiting_for_the_chunk_is_all_that_the_chunk_changes(model: Path, clip: Clip) -> None:
-    done = run_engine(EngineConfig("rivulet", str(model)), [clip], ReplayConfig((5, 20, 320)))
+    done = run_system(SystemConfig("rivulet", str(model)), [clip], ReplayConfig((5, 20, 320)))
     fine, *coarse = (run.clips[0] for run in done.runs)
     for other in coarse:
-        assert other.wrong == fine.wrong
+        assert other.substitutions == fine.substitutions
         for a, b in zip(fine.words, other.words, strict=True):
             assert replace(a.parts, chunk_us=0) == replace(b.parts, chunk_us=0)
             assert a.parts.chunk_us <= b.parts.chunk_us
@@ -128,8 +128,8 @@ def test_waiting_for_the_chunk_is_all_that_the_chunk_changes(model: Path, clip: 
 def test_a_smaller_block_shortens_the_wait_for_it(model: Path, clip: Clip) -> None:
     waits = []
     for block_ms in (40, 320):
-        config = EngineConfig("rivulet", str(model), block_ms=block_ms)
-        words = run_engine(config, [clip], ReplayConfig((20,))).runs[0].clips[0].words
+        config = SystemConfig("rivulet", str(model), block_ms=block_ms)
+        words = run_system(config, [clip], ReplayConfig((20,))).runs[0].clips[0].words
         waits.append(np.mean([word.parts.block_us for word in words]))
     assert waits[0] == 0.0
     assert 20_000 < waits[1] < 300_000
@@ -139,8 +139,8 @@ def test_a_smaller_block_shortens_the_wait_for_it(model: Path, clip: Clip) -> No
 def bench(tmp_path: Path, model: Path, clip: Clip) -> list[str]:
     """The arguments of a run on one clip that needs no aligner."""
     _write_wav(tmp_path / "babble.wav", clip.samples)
-    (tmp_path / "babble.txt").write_text(" ".join(word.text for word in clip.said).lower())
-    write_ctm(tmp_path / "words.ctm", {"babble": clip.said})
+    (tmp_path / "babble.txt").write_text(" ".join(word.text for word in clip.reference).lower())
+    write_ctm(tmp_path / "words.ctm", {"babble": clip.reference})
     return [
         "bench",
         "latency",
@@ -169,9 +169,9 @@ def test_two_runs_give_the_same_document_apart_from_the_machine(
         made.append(text[:begin] + text[begin:].replace(machine, ""))
         _, printed = last_line(capsys)
         printed.pop("machine")
-        for engine in document["engines"].values():
-            assert engine.pop("words_chunk_ms") == 20
-            assert engine.pop("words")
+        for system in document["systems"].values():
+            assert system.pop("words_chunk_ms") == 20
+            assert system.pop("words")
         document.pop("word_columns")
         assert printed == document
     assert made[0] == made[1]
@@ -182,23 +182,23 @@ def test_the_document_and_the_table_hold_every_number(
 ) -> None:
     assert main([*bench, "--json", str(tmp_path / "a.json")]) == 0
     out, document = last_line(capsys)
-    run = document["engines"]["rivulet"]["chunks"]["20"]
-    assert run["said"] == len(clip.said)
-    assert run["right"] + run["wrong"] + run["missed"] == run["said"]
+    run = document["systems"]["rivulet"]["chunks"]["20"]
+    assert run["reference_words"] == len(clip.reference)
+    assert run["hits"] + run["substitutions"] + run["deletions"] == run["reference_words"]
     assert run["settled_revised"] == 0
     assert sum(run["parts_mean_ms"].values()) == pytest.approx(run["first"]["mean_ms"], abs=0.01)
     assert document["machine"]["commit"]
-    assert document["machine"]["engines"]["rivulet"]["rtf"]["20"] > 0
+    assert document["machine"]["systems"]["rivulet"]["rtf"]["20"] > 0
     assert document["reference"] == {
         "source": "words.ctm",
         "clips": 1,
         "left_out": 0,
-        "words": len(clip.said),
+        "words": len(clip.reference),
     }
     assert f"{100 * run['wer']:.1f} %" in out
     full = json.loads((tmp_path / "a.json").read_text())
     columns = full["word_columns"]
-    for row in full["engines"]["rivulet"]["words"]:
+    for row in full["systems"]["rivulet"]["words"]:
         word = dict(zip(columns, row, strict=True))
         parts = ("chunk", "block", "lookahead", "compute", "model")
         assert round(sum(word[f"{p}_ms"] for p in parts) - word["first_ms"], 6) == 0
@@ -207,22 +207,22 @@ def test_the_document_and_the_table_hold_every_number(
 def test_blocks_of_one_model_stand_side_by_side(
     bench: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*bench, "--chunk-ms", "20", "--engine", "rivulet@40,rivulet@320"]) == 0
+    assert main([*bench, "--chunk-ms", "20", "--system", "rivulet@40,rivulet@320"]) == 0
     _, document = last_line(capsys)
-    small, large = (engine["chunks"]["20"] for engine in document["engines"].values())
+    small, large = (system["chunks"]["20"] for system in document["systems"].values())
     assert small["parts_mean_ms"]["block"] < large["parts_mean_ms"]["block"]
-    assert document["engines"]["rivulet@40"]["model"].endswith("/block 40 ms")
+    assert document["systems"]["rivulet@40"]["model"].endswith("/block 40 ms")
 
 
-def test_engines_stand_side_by_side_and_are_drawn(
+def test_systems_stand_side_by_side_and_are_drawn(
     bench: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("pocketsphinx")
     pytest.importorskip("matplotlib")
-    both = [*bench, "--engine", "rivulet,pocketsphinx", "--json", str(tmp_path / "a.json")]
+    both = [*bench, "--system", "rivulet,pocketsphinx", "--json", str(tmp_path / "a.json")]
     assert main([*both, "--plot", str(tmp_path / "p.png")]) == 0
     out, document = last_line(capsys)
-    assert list(document["engines"]) == ["rivulet", "pocketsphinx"]
+    assert list(document["systems"]) == ["rivulet", "pocketsphinx"]
     header = out.splitlines()[0]
     assert header.index("rivulet, 20 ms") < header.index("pocketsphinx, 20 ms")
     pictures = sorted(path.name for path in tmp_path.glob("*.png"))
@@ -246,10 +246,10 @@ def test_bad_input_is_one_sentence_and_exit_status_1(
         (["--reference", str(other)], "does not match the text of babble: it times 1 words"),
         (["--reference", str(stranger)], "0 of 1 clips have true word times in stranger.ctm"),
         (["--reference", str(tmp_path / "none.ctm")], "does not exist"),
-        (["--engine", "kaldi"], "there is no engine 'kaldi'"),
-        (["--engine", "rivulet,rivulet"], "one of them twice"),
-        (["--engine", "rivulet@50"], "rivulet@50 is no engine"),
-        (["--engine", "pocketsphinx@40"], "only rivulet has blocks"),
+        (["--system", "kaldi"], "there is no system 'kaldi'"),
+        (["--system", "rivulet,rivulet"], "one of them twice"),
+        (["--system", "rivulet@50"], "rivulet@50 is no system"),
+        (["--system", "pocketsphinx@40"], "only rivulet has blocks"),
         (["--chunk-ms", "20,x"], "no list of whole numbers"),
         (["--chunk-ms", "0"], "a chunk of 0 ms"),
         (["--chunk-ms", "20,20"], "each size once"),
@@ -264,11 +264,11 @@ def test_bad_input_is_one_sentence_and_exit_status_1(
         assert says in error.splitlines()[-1], (arguments, error)
 
 
-def test_an_engine_that_is_not_installed_stops_the_run_before_it_begins(
+def test_a_system_that_is_not_installed_stops_the_run_before_it_begins(
     bench: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "vosk", None)
-    assert main([*bench, "--engine", "rivulet,vosk=/tmp"]) == 1
+    assert main([*bench, "--system", "rivulet,vosk=/tmp"]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.strip().endswith("install it with `pip install vosk`.")
@@ -305,7 +305,7 @@ def test_plot_refuses_what_is_no_document(
 def test_pictures_without_matplotlib_say_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ConfigError, match=r"pip install rivulet\[bench\]"):
-        draw_cdf({"engines": {}, "word_columns": []})
+        draw_cdf({"systems": {}, "word_columns": []})
 
 
 def test_many_streams_are_counted_together(
@@ -336,7 +336,7 @@ def test_bench_speed_streams_ends_with_one_json_object(
 
 
 def test_a_watched_stream_costs_the_words_nothing(small: Recognizer, babble: np.ndarray) -> None:
-    seen, _ = replay(RivuletSession(small), babble, 320, ReplayConfig())
+    seen, _ = replay(RivuletStream(small), babble, 320, ReplayConfig())
     finals = [o.event for o in seen if isinstance(o.event, Final)]
     stream = small.stream()
     plain = [*stream.accept(babble), *stream.finish()]

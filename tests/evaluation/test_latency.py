@@ -14,11 +14,11 @@ from rivulet.evaluation.latency import (
     ClipLatency,
     Observation,
     Parts,
-    match_words,
     measure_clip,
 )
 from rivulet.evaluation.latency_report import Distribution, summarize
 from rivulet.events import Final, Partial, Word
+from rivulet.metrics import match_words
 
 MS = 1000  # microseconds
 SAID = (SpokenWord("THE", 0.1, 0.2), SpokenWord("OLD", 0.2, 0.5), SpokenWord("MAN", 0.5, 0.9))
@@ -39,13 +39,13 @@ def final(text: str, at_ms: int, segment: int = 0, **clock: object) -> Observati
 
 
 def measure(
-    *seen: Observation, said: tuple[SpokenWord, ...] = SAID, ahead_us: int = 0
+    *seen: Observation, reference: tuple[SpokenWord, ...] = SAID, ahead_us: int = 0
 ) -> ClipLatency:
-    return measure_clip("clip", said, seen, ahead_us, 2.0)
+    return measure_clip("clip", reference, seen, ahead_us, 2.0)
 
 
 def firsts(clip: ClipLatency) -> dict[str, int]:
-    return {word.said.text: word.first_us // MS for word in clip.words}
+    return {word.reference.text: word.first_us // MS for word in clip.words}
 
 
 PLAIN = (
@@ -65,7 +65,7 @@ def test_known_delays_come_out_exactly() -> None:
     ]
     assert clip.first_partial_us == 200 * MS  # speech begins at 100
     assert clip.finals_us == (900 * MS,)
-    assert (clip.wrong, clip.missed, clip.inserted, clip.flushed) == (0, 0, 0, 0)
+    assert (clip.substitutions, clip.deletions, clip.insertions, clip.flushed) == (0, 0, 0, 0)
 
 
 def test_a_plain_transcript_revises_nothing() -> None:
@@ -116,22 +116,22 @@ def test_the_longest_revision_counts_words_of_one_update() -> None:
 
 def test_insertions_deletions_and_substitutions_are_counted() -> None:
     clip = measure(partial("UH THE COLD", 600), final("UH THE COLD", 900))
-    assert (clip.inserted, clip.wrong, clip.missed) == (1, 1, 1)
+    assert (clip.insertions, clip.substitutions, clip.deletions) == (1, 1, 1)
     assert firsts(clip) == {"THE": 400}
-    assert clip.said == 3
+    assert clip.reference_words == 3
     assert summarize([clip]).wer == 1.0
 
 
 def test_repeated_words_are_told_apart() -> None:
     said = (SpokenWord("NO", 0.1, 0.2), SpokenWord("NO", 0.4, 0.5), SpokenWord("NO", 0.7, 0.8))
     shown = (partial("NO", 300), partial("NO NO", 550), partial("NO NO NO", 1000))
-    clip = measure(*shown, final("NO NO NO", 1500), said=said)
+    clip = measure(*shown, final("NO NO NO", 1500), reference=said)
     assert [word.first_us // MS for word in clip.words] == [100, 50, 200]
 
 
 def test_nothing_heard_is_all_missed() -> None:
     clip = measure()
-    assert (clip.missed, clip.words, clip.first_partial_us) == (3, (), None)
+    assert (clip.deletions, clip.words, clip.first_partial_us) == (3, (), None)
     report = summarize([clip])
     assert report.wer == 1.0
     assert report.first == Distribution(0, 0.0, 0.0, 0.0, 0.0)
@@ -139,7 +139,7 @@ def test_nothing_heard_is_all_missed() -> None:
 
 def test_a_clip_without_words_is_refused() -> None:
     with pytest.raises(AlignmentError, match="0 words"):
-        measure(*PLAIN, said=())
+        measure(*PLAIN, reference=())
 
 
 def test_a_broken_promise_is_seen() -> None:
@@ -233,19 +233,19 @@ def test_parts_always_sum_to_the_whole(seen: list[Observation], ahead_us: int) -
     emissions = {o.emitted_us for o in seen}
     for word in clip.words:
         assert word.parts.total_us == word.first_us
-        assert word.first_us + round(word.said.end * 1e6) in emissions
+        assert word.first_us + round(word.reference.end * 1e6) in emissions
         assert word.first_us <= word.settled_us <= word.final_us
         assert min(word.parts.chunk_us, word.parts.block_us, word.parts.compute_us) >= 0
-        assert word.first_us > (word.said.start - word.said.end) * 1e6
-    assert clip.said == len(SAID)
+        assert word.first_us > (word.reference.start - word.reference.end) * 1e6
+    assert clip.reference_words == len(SAID)
 
 
 @given(sessions())
 def test_every_said_and_heard_word_is_counted_once(seen: list[Observation]) -> None:
     clip = measure(*seen)
     right = len(clip.words) + clip.early
-    assert right + clip.wrong + clip.missed == len(SAID)
-    assert right + clip.wrong + clip.inserted == clip.heard
+    assert right + clip.substitutions + clip.deletions == len(SAID)
+    assert right + clip.substitutions + clip.insertions == clip.hypothesis_words
 
 
 @given(st.lists(st.sampled_from("ABC"), max_size=7), st.lists(st.sampled_from("ABC"), max_size=7))
@@ -257,22 +257,27 @@ def test_matching_costs_what_the_edit_distance_says(said: list[str], heard: list
             costs[i, j] = min(
                 costs[i - 1, j] + 1, costs[i, j - 1] + 1, costs[i - 1, j - 1] + (a != b)
             )
-    assert len(match.wrong) + len(match.missed) + len(match.inserted) == costs[-1, -1]
-    assert all(said[i] == heard[j] for i, j in match.equal)
-    assert all(said[i] != heard[j] for i, j in match.wrong)
+    assert len(match.substitutions) + len(match.deletions) + len(match.insertions) == costs[-1, -1]
+    assert all(said[i] == heard[j] for i, j in match.hits)
+    assert all(said[i] != heard[j] for i, j in match.substitutions)
 
 
 def test_a_word_shown_before_it_was_said_is_chance_and_has_no_latency() -> None:
     clip = measure(partial("MAN", 400), partial("THE OLD MAN", 600), final("THE OLD MAN", 900))
     assert firsts(clip) == {"THE": 400, "OLD": 100}  # MAN begins at 500 and stood there at 400
-    assert (clip.early, clip.said) == (1, 3)
+    assert (clip.early, clip.reference_words) == (1, 3)
     report = summarize([clip])
-    assert (report.right, report.early, report.first.count, report.wer) == (3, 1, 2, 0.0)
+    assert (report.hits, report.early, report.first.count, report.wer) == (3, 1, 2, 0.0)
 
 
 def test_a_summary_adds_clips_up() -> None:
     report = summarize([measure(*PLAIN), measure(partial("UH", 300), final("UH", 900))])
-    assert (report.said, report.right, report.wrong, report.missed) == (6, 3, 1, 2)
+    assert (report.reference_words, report.hits, report.substitutions, report.deletions) == (
+        6,
+        3,
+        1,
+        2,
+    )
     assert report.wer == 0.5
     assert report.first == Distribution(3, 100.0, 100.0, 100.0, 100.0)
     assert report.histogram == ((100, 3),)
@@ -302,7 +307,7 @@ def test_an_hour_of_speech_is_measured_in_seconds_and_little_memory() -> None:
             seen.append(partial(" ".join(names[: place + 1]), end + 200, place, segment))
         seen.append(final(" ".join(names), start + 5900, segment))
     began = time.process_time()
-    clip = measure(*seen, said=tuple(said))
+    clip = measure(*seen, reference=tuple(said))
     assert time.process_time() - began < 20
     assert {word.first_us for word in clip.words} == {200 * MS}
     assert {word.settled_us for word in clip.words} == {700 * MS, 900 * MS}

@@ -1,4 +1,4 @@
-"""Engines: rivulet watched frame by frame, PocketSphinx itself, the others against stand-ins."""
+"""Systems: rivulet watched frame by frame, PocketSphinx itself, the others against stand-ins."""
 
 import json
 import sys
@@ -14,21 +14,21 @@ from support import ROOT
 from rivulet.errors import EngineError
 from rivulet.evaluation.systems import (
     MODULES,
-    EngineConfig,
-    Heard,
-    Session,
-    check_engine,
-    load_engine,
+    SystemConfig,
+    SystemStream,
+    TimedEvent,
+    check_system,
+    load_system,
 )
 from rivulet.evaluation.systems.common import Screen, folder_bytes, to_pcm
-from rivulet.evaluation.systems.rivulet import RivuletSession
+from rivulet.evaluation.systems.rivulet import RivuletStream
 from rivulet.events import Final, Partial
 from rivulet.recognizer import Recognizer
 
 SECOND = np.zeros(16_000, np.float32)
 
 
-def hear(session: Session, samples: np.ndarray, chunk: int) -> list[Heard]:
+def hear(session: SystemStream, samples: np.ndarray, chunk: int) -> list[TimedEvent]:
     events = [
         event
         for start in range(0, len(samples), chunk)
@@ -37,7 +37,7 @@ def hear(session: Session, samples: np.ndarray, chunk: int) -> list[Heard]:
     return events + session.finish()
 
 
-def texts(heard: list[Heard]) -> list[tuple[str, str]]:
+def texts(heard: list[TimedEvent]) -> list[tuple[str, str]]:
     return [(type(item.event).__name__, item.event.text) for item in heard]
 
 
@@ -47,12 +47,12 @@ def texts(heard: list[Heard]) -> list[tuple[str, str]]:
 def test_watching_changes_no_event(small: Recognizer, babble: np.ndarray) -> None:
     stream = small.stream()
     plain = [*stream.accept(babble), *stream.finish()]
-    assert [item.event for item in hear(RivuletSession(small), babble, 700)] == plain
+    assert [item.event for item in hear(RivuletStream(small), babble, 700)] == plain
     assert len(plain) > 10
 
 
 def test_every_word_says_what_sound_it_needed(small: Recognizer, babble: np.ndarray) -> None:
-    heard = hear(RivuletSession(small), babble, 1600)
+    heard = hear(RivuletStream(small), babble, 1600)
     for item in heard:
         assert len(item.needed_s) == len(item.event.text.split())
         assert list(item.needed_s) == sorted(item.needed_s)
@@ -64,7 +64,7 @@ def test_what_a_word_needed_does_not_depend_on_chunk_or_block(
     small: Recognizer, babble: np.ndarray
 ) -> None:
     def needs(block_ms: int, chunk: int) -> list[tuple[str, tuple[float, ...]]]:
-        session = RivuletSession(replace(small, block_ms=block_ms))
+        session = RivuletStream(replace(small, block_ms=block_ms))
         heard = hear(session, babble, chunk)
         return [(h.event.text, h.needed_s) for h in heard if isinstance(h.event, Final)]
 
@@ -79,7 +79,7 @@ def test_what_a_word_needed_does_not_depend_on_chunk_or_block(
 def test_with_the_smallest_block_the_newest_word_waits_for_no_block(
     small: Recognizer, babble: np.ndarray
 ) -> None:
-    heard = hear(RivuletSession(replace(small, block_ms=40)), babble, 160)
+    heard = hear(RivuletStream(replace(small, block_ms=40)), babble, 160)
     live = [item for item in heard if isinstance(item.event, Partial) and item.event.at < 5.9]
     grown = [
         (a, b)
@@ -106,9 +106,9 @@ def speech() -> np.ndarray:
 
 def test_pocketsphinx_shows_partials_and_ends_the_segment_itself(speech: np.ndarray) -> None:
     pytest.importorskip("pocketsphinx")
-    engine = load_engine(EngineConfig("pocketsphinx"))
-    hear(engine.session(), speech, 1600)  # PocketSphinx 5.1.1 scores its very first utterance apart
-    heard = hear(engine.session(), speech, 1600)
+    system = load_system(SystemConfig("pocketsphinx"))
+    hear(system.stream(), speech, 1600)  # PocketSphinx 5.1.1 scores its very first utterance apart
+    heard = hear(system.stream(), speech, 1600)
     finals = [item.event for item in heard if isinstance(item.event, Final)]
     assert len(finals) == 1
     assert (
@@ -116,19 +116,19 @@ def test_pocketsphinx_shows_partials_and_ends_the_segment_itself(speech: np.ndar
     )
     assert 1.0 < finals[0].at < len(speech) / 16_000
     assert sum(isinstance(item.event, Partial) for item in heard) > 5
-    assert engine.size_bytes > 10_000_000
-    assert hear(engine.session(), speech, 1600) == heard  # sessions leave nothing behind
+    assert system.size_bytes > 10_000_000
+    assert hear(system.stream(), speech, 1600) == heard  # sessions leave nothing behind
 
 
 def test_pocketsphinx_finishes_speech_that_is_cut_off(speech: np.ndarray) -> None:
     pytest.importorskip("pocketsphinx")
-    engine = load_engine(EngineConfig("pocketsphinx"))
-    assert isinstance(hear(engine.session(), speech[:40_000], 480)[-1].event, Final)
-    assert hear(engine.session(), SECOND, 480) == []
-    assert engine.session().finish() == []
+    system = load_system(SystemConfig("pocketsphinx"))
+    assert isinstance(hear(system.stream(), speech[:40_000], 480)[-1].event, Final)
+    assert hear(system.stream(), SECOND, 480) == []
+    assert system.stream().finish() == []
 
 
-# engines that the user has, played by stand-ins
+# systems that the user has, played by stand-ins
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **content: object) -> None:
@@ -165,12 +165,12 @@ def test_vosk_answers_become_events(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         KaldiRecognizer=Kaldi,
     )
     (tmp_path / "model.bin").write_bytes(b"12345")
-    engine = load_engine(EngineConfig("vosk", str(tmp_path)))
-    heard = hear(engine.session(), np.zeros(64_000, np.float32), 16_000)
+    system = load_system(SystemConfig("vosk", str(tmp_path)))
+    heard = hear(system.stream(), np.zeros(64_000, np.float32), 16_000)
     assert texts(heard) == [("Partial", "THE"), ("Final", "THE OLD"), ("Final", "MAN'S")]
     assert [item.event.at for item in heard] == [1.0, 3.0, 4.0]
     assert [item.event.segment for item in heard] == [0, 0, 1]
-    assert engine.size_bytes == 5
+    assert system.size_bytes == 5
 
 
 def test_sherpa_is_read_until_it_has_no_more_and_reset_at_endpoints(
@@ -212,14 +212,14 @@ def test_sherpa_is_read_until_it_has_no_more_and_reset_at_endpoints(
         monkeypatch, "sherpa_onnx", OnlineRecognizer=SimpleNamespace(from_transducer=transducer)
     )
     with pytest.raises(EngineError, match=r"0 \.onnx files"):
-        load_engine(EngineConfig("sherpa-onnx", str(tmp_path)))
+        load_system(SystemConfig("sherpa-onnx", str(tmp_path)))
     for name, size in (("encoder", 9), ("encoder.int8", 3), ("decoder", 2), ("joiner", 1)):
         (tmp_path / f"{name}.onnx").write_bytes(b"x" * size)
     (tmp_path / "tokens.txt").write_text("a 0\n")
-    engine = load_engine(EngineConfig("sherpa-onnx", str(tmp_path), threads=2))
+    system = load_system(SystemConfig("sherpa-onnx", str(tmp_path), threads=2))
     assert made[0]["encoder"] == str(tmp_path / "encoder.int8.onnx")
     assert (made[0]["num_threads"], made[0]["enable_endpoint_detection"]) == (2, True)
-    heard = hear(engine.session(), np.zeros(48_000, np.float32), 16_000)
+    heard = hear(system.stream(), np.zeros(48_000, np.float32), 16_000)
     expected = [("Partial", "WORD"), ("Final", "WORD WORD"), ("Partial", "WORD"), ("Final", "WORD")]
     assert texts(heard) == expected
 
@@ -242,8 +242,8 @@ def test_whisper_settles_what_two_runs_agree_on(monkeypatch: pytest.MonkeyPatch)
         WhisperModel=Model,
         download_model=lambda name, local_files_only: str(ROOT / "tests" / "golden"),
     )
-    engine = load_engine(EngineConfig("whisper", "tiny.en"))
-    heard = hear(engine.session(), np.zeros(64_000, np.float32), 8_000)
+    system = load_system(SystemConfig("whisper", "tiny.en"))
+    heard = hear(system.stream(), np.zeros(64_000, np.float32), 8_000)
     events = [item.event for item in heard]
     assert texts(heard) == [
         ("Partial", "THE OLD"),
@@ -253,37 +253,37 @@ def test_whisper_settles_what_two_runs_agree_on(monkeypatch: pytest.MonkeyPatch)
     ]
     assert [e.stable for e in events if isinstance(e, Partial)] == [0, 1, 3]
     assert [e.at for e in events] == [1.0, 2.0, 3.0, 4.0]
-    assert engine.size_bytes == folder_bytes(ROOT / "tests" / "golden")
+    assert system.size_bytes == folder_bytes(ROOT / "tests" / "golden")
 
 
 # bad input
 
 
 @pytest.mark.parametrize("name", ["vosk", "sherpa-onnx", "whisper", "pocketsphinx"])
-def test_an_engine_that_is_not_installed_says_how_to_install_it(
+def test_a_system_that_is_not_installed_says_how_to_install_it(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = {"sherpa-onnx": "sherpa_onnx", "whisper": "faster_whisper"}.get(name, name)
     monkeypatch.setitem(sys.modules, module, None)
-    for act in (check_engine, load_engine):
+    for act in (check_system, load_system):
         with pytest.raises(EngineError, match="not installed; install it with `pip install"):
-            act(EngineConfig(name))
+            act(SystemConfig(name))
 
 
 @pytest.mark.parametrize("name", ["vosk", "sherpa-onnx"])
-def test_an_engine_without_its_model_says_where_models_are(
+def test_a_system_without_its_model_says_where_models_are(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in(monkeypatch, name.replace("-", "_"), OnlineRecognizer=None)
     with pytest.raises(EngineError, match=rf"needs a model and none was named.*{name}=FOLDER"):
-        load_engine(EngineConfig(name))
+        load_system(SystemConfig(name))
     with pytest.raises(EngineError, match="/nowhere is no folder"):
-        load_engine(EngineConfig(name, "/nowhere"))
+        load_system(SystemConfig(name, "/nowhere"))
 
 
-def test_an_unknown_engine_is_refused_with_the_names() -> None:
+def test_an_unknown_system_is_refused_with_the_names() -> None:
     with pytest.raises(EngineError, match=r"'kaldi'; use one of rivulet, pocketsphinx"):
-        check_engine(EngineConfig("kaldi"))
+        check_system(SystemConfig("kaldi"))
     assert set(MODULES) == {"rivulet", "pocketsphinx", "vosk", "sherpa-onnx", "whisper"}
 
 

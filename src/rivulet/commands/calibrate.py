@@ -123,9 +123,9 @@ def _confidence(
     measured = reliability(found[1], fitted)
     beam = checkpoint.load(args.model).beam
     checkpoint.store_beam(args.model, replace(beam, confidence=fitted))
-    print(f"{'confidence':>12} {'words':>7} {'mean':>7} {'right':>7}")
+    print(f"{'confidence':>12} {'words':>7} {'mean':>7} {'hits':>7}")
     for place, group in enumerate(measured.bins):
         tenth = f"{place / 10:.1f}-{(place + 1) / 10:.1f}"
-        print(f"{tenth:>12} {group.words:7} {group.confidence:7.3f} {group.right:7.3f}")
+        print(f"{tenth:>12} {group.words:7} {group.confidence:7.3f} {group.hit_rate:7.3f}")
     print(f"expected calibration error {measured.error:.4f}, separation {measured.separation:.3f}")
     return {"fitted": asdict(fitted), "reliability": asdict(measured)}

@@ -65,7 +65,7 @@ def _print(evaluation: Any) -> None:
     print(f"\nthe {min(WORST, len(evaluation.results))} worst utterances")
     for result in evaluation.worst(WORST):
         print(f"  {result.utterance.id}: {result.words.errors} errors in {result.words.reference}")
-        print(f"    said  {result.utterance.text}\n    heard {result.text}")
+        print(f"    reference  {result.utterance.text}\n    hypothesis {result.text}")
     summary = {
         "wer": round(evaluation.wer, 5),
         "cer": round(evaluation.cer, 5),

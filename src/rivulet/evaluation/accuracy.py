@@ -1,6 +1,6 @@
-"""How well several engines hear the same clips: every clip streamed through each, errors counted.
+"""How well several systems hear the same clips: every clip streamed through each, errors counted.
 
-All texts are normalized alike. Every clip counts for every engine: where one fails, it has heard
+All texts are normalized alike. Every clip counts for every system: where one fails, it has heard
 nothing, and each word counts as missed.
 """
 
@@ -18,9 +18,9 @@ from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.corpora.manifest import Utterance
 from rivulet.errors import AudioError
 from rivulet.evaluation.streaming import ReplayConfig, apart, replay, warm_up
-from rivulet.evaluation.systems import EngineConfig, load_engine
+from rivulet.evaluation.systems import SystemConfig, load_system
 from rivulet.events import Final
-from rivulet.metrics import ErrorCounts, add_counts, error_counts, middle_95, resampled_rates
+from rivulet.metrics import ErrorCounts, add_counts, error_counts, interval_95, resampled_rates
 from rivulet.text.normalize import normalize
 
 Unit = Literal["utterance", "speaker"]
@@ -29,10 +29,10 @@ Rates = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class HeardClip:
-    """What an engine heard in a clip, its errors in words, seconds of sound and of computing.
+class ClipTranscript:
+    """What a system heard in a clip, its errors in words, seconds of sound and of computing.
 
-    failure: why the engine could not hear it; empty if it could.
+    failure: why the system could not hear it; empty if it could.
     """
 
     text: str
@@ -43,31 +43,32 @@ class HeardClip:
 
 
 @dataclass(frozen=True)
-class EngineHearing:
-    """One engine and what it heard, in the order of the clips."""
+class SystemTranscripts:
+    """One system and what it heard, in the order of the clips."""
 
     name: str
     digest: str
     size_bytes: int
     load_s: float
-    clips: tuple[HeardClip, ...]
+    clips: tuple[ClipTranscript, ...]
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """One engine on several clips.
+    """One system on several clips.
 
     words: errors and words of all clips.
     interval: in which the word error rate lies with 95 % confidence; None below two units.
-    less: word error rate of the first engine less this one's, and its interval; None for the first.
+    delta: word error rate of the first system minus this one's, and its interval; None for the
+        first.
     rtf: seconds of computing per second of sound; None if no clip was heard.
     failed: clips that it could not hear.
     """
 
     words: ErrorCounts
     interval: Interval | None
-    less: float | None
-    less_interval: Interval | None
+    delta: float | None
+    delta_interval: Interval | None
     rtf: float | None
     failed: int
 
@@ -77,80 +78,82 @@ class Accuracy:
         return self.words.errors / max(1, self.words.reference)
 
     @property
-    def surely_worse(self) -> bool:
-        """Whether the first engine makes fewer errors with 95 % confidence."""
-        return self.less_interval is not None and self.less_interval[1] < 0.0
+    def significantly_worse(self) -> bool:
+        """Whether the first system makes fewer errors with 95 % confidence."""
+        return self.delta_interval is not None and self.delta_interval[1] < 0.0
 
 
-def hear_apart(config: EngineConfig, clips: Sequence[Utterance], chunk_ms: int) -> EngineHearing:
+def hear_apart(
+    config: SystemConfig, clips: Sequence[Utterance], chunk_ms: int
+) -> SystemTranscripts:
     """Do `hear` in a process of its own.
 
     Raises:
-        EngineError: the engine has no model, or its process died.
+        EngineError: the system has no model, or its process died.
         CheckpointError: rivulet's model is missing, altered or too new.
     """
     return apart(config, partial(hear, config, clips, chunk_ms))
 
 
-def hear(config: EngineConfig, clips: Sequence[Utterance], chunk_ms: int) -> EngineHearing:
-    """Load an engine and stream every clip through a session of its own, `chunk_ms` at a time."""
+def hear(config: SystemConfig, clips: Sequence[Utterance], chunk_ms: int) -> SystemTranscripts:
+    """Load a system and stream every clip through a session of its own, `chunk_ms` at a time."""
     began = time.perf_counter()
     listener = _Listener(config, chunk_ms)
     load_s = time.perf_counter() - began
     heard = tuple(listener.hear(clip) for clip in clips)
-    engine = listener.engine
+    system = listener.system
     name = config.label or config.name
-    return EngineHearing(name, engine.digest, engine.size_bytes, load_s, heard)
+    return SystemTranscripts(name, system.digest, system.size_bytes, load_s, heard)
 
 
 class _Listener:
-    """An engine that is loaded again after it failed: it may have stopped within a sentence."""
+    """A system that is loaded again after it failed: it may have stopped within a sentence."""
 
-    def __init__(self, config: EngineConfig, chunk_ms: int) -> None:
+    def __init__(self, config: SystemConfig, chunk_ms: int) -> None:
         self._config = config
         self._chunk = chunk_ms * SAMPLE_RATE // 1000
         self._load()
 
     def _load(self) -> None:
-        self.engine = load_engine(self._config)
+        self.system = load_system(self._config)
         self._cold = True
 
-    def hear(self, clip: Utterance) -> HeardClip:
+    def hear(self, clip: Utterance) -> ClipTranscript:
         try:
             return self._hear(clip, np.concatenate(list(audio.read(clip.path))))
         except AudioError as error:
             return _failed(clip, str(error))
-        except Exception as error:  # an engine of others may raise anything
+        except Exception as error:  # a system of others may raise anything
             self._load()
             return _failed(clip, f"{type(error).__name__}: {error}")
 
-    def _hear(self, clip: Utterance, samples: Samples) -> HeardClip:
+    def _hear(self, clip: Utterance, samples: Samples) -> ClipTranscript:
         if self._cold:
-            warm_up(self.engine, samples)
+            warm_up(self.system, samples)
             self._cold = False
-        seen, compute_s = replay(self.engine.session(), samples, self._chunk, ReplayConfig())
+        seen, compute_s = replay(self.system.stream(), samples, self._chunk, ReplayConfig())
         finals = (one.event.text for one in seen if isinstance(one.event, Final))
         text = normalize(" ".join(finals))
         counts = error_counts(normalize(clip.text).split(), text.split())
-        return HeardClip(text, counts, len(samples) / SAMPLE_RATE, compute_s)
+        return ClipTranscript(text, counts, len(samples) / SAMPLE_RATE, compute_s)
 
 
-def _failed(clip: Utterance, why: str) -> HeardClip:
+def _failed(clip: Utterance, why: str) -> ClipTranscript:
     missed = error_counts(normalize(clip.text).split(), [])
-    return HeardClip("", missed, 0.0, 0.0, " ".join(why.split()))
+    return ClipTranscript("", missed, 0.0, 0.0, " ".join(why.split()))
 
 
 def compare(
     clips: Sequence[Utterance],
-    engines: Sequence[EngineHearing],
+    systems: Sequence[SystemTranscripts],
     unit: Unit,
     part: str | None = None,
 ) -> list[Accuracy]:
-    """Return the accuracy of each engine on the clips of `part`, or on all.
+    """Return the accuracy of each system on the clips of `part`, or on all.
 
     Args:
         clips: n ≥ 1.
-        engines: what each heard in them; the others are compared with the first.
+        systems: what each heard in them; the others are compared with the first.
         unit: what chance draws for the intervals: utterances tell how sure the rate is for these
             speakers, speakers for others.
         part: first folder of the clips' paths.
@@ -159,8 +162,8 @@ def compare(
     groups = _groups([clips[i] for i in places], unit)
     first: Rates | None = None
     accuracies: list[Accuracy] = []
-    for engine in engines:
-        heard = [engine.clips[i] for i in places]
+    for system in systems:
+        heard = [system.clips[i] for i in places]
         units = [add_counts(heard[i].words for i in group) for group in groups]
         rates = resampled_rates(units) if len(units) > 1 else None
         accuracies.append(_accuracy(heard, rates, accuracies[0] if accuracies else None, first))
@@ -169,16 +172,19 @@ def compare(
 
 
 def _accuracy(
-    heard: Sequence[HeardClip], rates: Rates | None, leader: Accuracy | None, first: Rates | None
+    heard: Sequence[ClipTranscript],
+    rates: Rates | None,
+    leader: Accuracy | None,
+    first: Rates | None,
 ) -> Accuracy:
     words = add_counts(clip.words for clip in heard)
     wer = words.errors / max(1, words.reference)
     audio_s = sum(clip.audio_s for clip in heard)
     return Accuracy(
         words=words,
-        interval=None if rates is None else middle_95(rates),
-        less=None if leader is None else leader.wer - wer,
-        less_interval=None if rates is None or first is None else middle_95(first - rates),
+        interval=None if rates is None else interval_95(rates),
+        delta=None if leader is None else leader.wer - wer,
+        delta_interval=None if rates is None or first is None else interval_95(first - rates),
         rtf=sum(clip.compute_s for clip in heard) / audio_s if audio_s else None,
         failed=sum(bool(clip.failure) for clip in heard),
     )

@@ -17,9 +17,9 @@ from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.decoding.settings import TimingConfig
 from rivulet.errors import AlignmentError, EngineError
 from rivulet.evaluation.ctm import SpokenWord
-from rivulet.evaluation.latency import match_words
 from rivulet.events import Final, Word
 from rivulet.language.g2p_rules import guess
+from rivulet.metrics import match_words
 from rivulet.recognizer import Recognizer
 
 FRAME_S = 0.01  # PocketSphinx: 100 frames a second
@@ -151,10 +151,10 @@ def measure_delay(
     starts: list[float] = []
     ends: list[float] = []
     for samples, spoken in clips:
-        heard = _recognize(raw, samples)
-        for i, j in match_words([w.text for w in spoken], [w.text for w in heard]).equal:
-            starts.append(heard[j].start - spoken[i].start)
-            ends.append(heard[j].end - spoken[i].end)
+        hypothesis = _recognize(raw, samples)
+        for i, j in match_words([w.text for w in spoken], [w.text for w in hypothesis]).hits:
+            starts.append(hypothesis[j].start - spoken[i].start)
+            ends.append(hypothesis[j].end - spoken[i].end)
     if not starts:
         raise AlignmentError(
             "0 words were recognized, so their delay cannot be measured; train the model further."

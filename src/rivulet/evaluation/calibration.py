@@ -14,7 +14,7 @@ from rivulet.checkpoint import Checkpoint
 from rivulet.decoding.confidence import ConfidenceConfig, WordEvidence
 from rivulet.decoding.decoder import DecodedWord, Decoder, WrappedDecoder
 from rivulet.errors import ConfigError
-from rivulet.evaluation.latency import match_words
+from rivulet.metrics import match_words
 from rivulet.recognizer import Recognizer
 
 BINS = 10
@@ -29,7 +29,7 @@ class Bin:
 
     words: int
     confidence: float
-    right: float
+    hit_rate: float
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def collect(
         stream.accept(samples)
         stream.finish()
         words = decoder.finished
-        right = {j for _, j in match_words(text.split(), [word.text for word in words]).equal}
-        found += [(w.evidence, i in right) for i, w in enumerate(words) if w.evidence]
+        hits = {j for _, j in match_words(text.split(), [word.text for word in words]).hits}
+        found += [(w.evidence, i in hits) for i, w in enumerate(words) if w.evidence]
     if not found:
         raise ConfigError("0 words were heard, so confidence cannot be fitted; give more speech.")
     return found
@@ -96,8 +96,8 @@ def phone_priors(loaded: Checkpoint, clips: Iterable[Samples]) -> tuple[float, .
     sums, frames = torch.zeros(len(loaded.phones), dtype=torch.float64), 0
     for samples in clips:
         features = FeatureExtractor(loaded.features, loaded.statistics, STRIDE)
-        heard = torch.cat([features.push(samples), features.flush()])
-        log_probs, _ = loaded.model(heard.unsqueeze(0), loaded.model.initial_state())
+        frames_of_clip = torch.cat([features.push(samples), features.flush()])
+        log_probs, _ = loaded.model(frames_of_clip.unsqueeze(0), loaded.model.initial_state())
         sums += log_probs[0, :, first:].exp().double().sum(0)
         frames += log_probs.shape[1]
     if not frames:
@@ -109,11 +109,11 @@ def phone_priors(loaded: Checkpoint, clips: Iterable[Samples]) -> tuple[float, .
 def fit(found: Sequence[tuple[WordEvidence, bool]], measured_on: str) -> ConfidenceConfig:
     """Fit the logistic regression by Newton's method."""
     rows = np.array([evidence.features for evidence, _ in found])
-    said = np.array([right for _, right in found], dtype=np.float64)
+    hits = np.array([hit for _, hit in found], dtype=np.float64)
     weights = np.zeros(rows.shape[1])
     for _ in range(ROUNDS):
         chances = 1.0 / (1.0 + np.exp(-np.clip(rows @ weights, -30.0, 30.0)))
-        slope = rows.T @ (said - chances) - RIDGE * weights
+        slope = rows.T @ (hits - chances) - RIDGE * weights
         curve = (rows * (chances * (1.0 - chances))[:, None]).T @ rows
         weights = weights + np.linalg.solve(curve + RIDGE * np.eye(len(weights)), slope)
     bias, agreement, sharpness, phones = (round(float(weight), 4) for weight in weights)
@@ -125,26 +125,26 @@ def reliability(
 ) -> Reliability:
     """Compare the confidences that `config` gives with what was right."""
     confidences = np.array([evidence.confidence(config) for evidence, _ in found])
-    said = np.array([right for _, right in found])
+    hits = np.array([hit for _, hit in found])
     places = np.minimum((confidences * BINS).astype(int), BINS - 1)
-    bins = tuple(_bin(confidences[places == i], said[places == i]) for i in range(BINS))
-    error = sum(b.words * abs(b.confidence - b.right) for b in bins) / len(found)
-    return Reliability(bins, float(error), _separation(confidences, said))
+    bins = tuple(_bin(confidences[places == i], hits[places == i]) for i in range(BINS))
+    error = sum(b.words * abs(b.confidence - b.hit_rate) for b in bins) / len(found)
+    return Reliability(bins, float(error), _separation(confidences, hits))
 
 
-def _bin(confidences: npt.NDArray[np.float64], said: npt.NDArray[np.bool_]) -> Bin:
-    if not len(said):
+def _bin(confidences: npt.NDArray[np.float64], hits: npt.NDArray[np.bool_]) -> Bin:
+    if not len(hits):
         return Bin(0, 0.0, 0.0)
-    return Bin(len(said), float(confidences.mean()), float(said.mean()))
+    return Bin(len(hits), float(confidences.mean()), float(hits.mean()))
 
 
-def _separation(confidences: npt.NDArray[np.float64], said: npt.NDArray[np.bool_]) -> float:
+def _separation(confidences: npt.NDArray[np.float64], hits: npt.NDArray[np.bool_]) -> float:
     """Area under the receiver operating characteristic, by ranks (Mann and Whitney 1947)."""
-    right, wrong = int(said.sum()), int((~said).sum())
+    right, wrong = int(hits.sum()), int((~hits).sum())
     if not right or not wrong:
         return 0.5
     values = np.sort(confidences)
     low = np.searchsorted(values, confidences, "left")
     high = np.searchsorted(values, confidences, "right")
     ranks = (low + high + 1) / 2.0  # equal confidences share their rank
-    return float((ranks[said].sum() - right * (right + 1) / 2.0) / (right * wrong))
+    return float((ranks[hits].sum() - right * (right + 1) / 2.0) / (right * wrong))

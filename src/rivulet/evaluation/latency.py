@@ -5,49 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
-import jiwer
-
 from rivulet.errors import AlignmentError
 from rivulet.evaluation.ctm import SpokenWord
 from rivulet.events import Event, Final
+from rivulet.metrics import WordAlignment, match_words
 
 MICROSECONDS = 1_000_000  # per second; whole numbers, so that parts add up exactly
-
-
-@dataclass(frozen=True)
-class Match:
-    """The cheapest alignment of heard words with said words, the one that WER counts.
-
-    equal, wrong: pairs (index said, index heard) of words heard right and heard as another.
-    missed: indices of said words that nothing answers.
-    inserted: indices of heard words that nobody said.
-    """
-
-    equal: tuple[tuple[int, int], ...]
-    wrong: tuple[tuple[int, int], ...]
-    missed: tuple[int, ...]
-    inserted: tuple[int, ...]
-
-
-def match_words(said: Sequence[str], heard: Sequence[str]) -> Match:
-    """Align two lists of words by edit distance (jiwer)."""
-    if not said or not heard:
-        return Match((), (), tuple(range(len(said))), tuple(range(len(heard))))
-    pairs: dict[str, list[tuple[int, int]]] = {"equal": [], "substitute": []}
-    missed: list[int] = []
-    inserted: list[int] = []
-    for part in jiwer.process_words(" ".join(said), " ".join(heard)).alignments[0]:
-        i, j = (
-            range(part.ref_start_idx, part.ref_end_idx),
-            range(part.hyp_start_idx, part.hyp_end_idx),
-        )
-        if part.type == "delete":
-            missed.extend(i)
-        elif part.type == "insert":
-            inserted.extend(j)
-        else:
-            pairs[part.type].extend(zip(i, j, strict=True))
-    return Match(tuple(pairs["equal"]), tuple(pairs["substitute"]), tuple(missed), tuple(inserted))
 
 
 @dataclass(frozen=True)
@@ -57,7 +20,7 @@ class Observation:
     emitted_us: when it came out.
     delivered_us: when the last sample that was handed over for it had been spoken.
     needed_us: for each word of the event the end of the sound that the model needed to complete it;
-        empty where an engine does not tell.
+        empty where a system does not tell.
     flushed: it came out only because the sound had ended.
     """
 
@@ -77,12 +40,12 @@ class Observation:
 class Parts:
     """Where the time from a word's true end to its first emission went; microseconds.
 
-    chunk_us: from the end of the engine's block to the end of the caller's chunk.
-    block_us: from the sound that the word needed to the end of the engine's block.
+    chunk_us: from the end of the system's block to the end of the caller's chunk.
+    block_us: from the sound that the word needed to the end of the system's block.
     lookahead_us: future sound that the model looks at.
     compute_us: computing, and waiting until earlier computing is done.
     model_us: the model's own emission delay, all that is left; negative where a word is clear
-        before it ends. For an engine that tells nothing about itself it holds chunk, block and
+        before it ends. For a system that tells nothing about itself it holds chunk, block and
         lookahead, too.
     """
 
@@ -100,14 +63,14 @@ class Parts:
 
 @dataclass(frozen=True)
 class WordLatency:
-    """A word heard right, and how long after its true end it reached three states; microseconds.
+    """A hit, and how long after its true end it reached three states; microseconds.
 
     first_us: it was shown and stayed as it is from then on.
-    settled_us: the engine promised that it will not change.
+    settled_us: the system promised that it will not change.
     final_us: its segment was finished.
     """
 
-    said: SpokenWord
+    reference: SpokenWord
     first_us: int
     settled_us: int
     final_us: int
@@ -135,12 +98,11 @@ class Stability:
 class ClipLatency:
     """All measurements of one clip; times in microseconds.
 
-    words: the words heard right.
-    early: words that count as right but were shown before anyone began to say them, so the same
+    words: the hits.
+    early: words that count as hits but were shown before anyone began to say them, so the same
         spelling is chance and the time means nothing; not in `words`.
-    wrong, missed: said words heard as another, or not at all.
-    inserted: heard words that nobody said.
-    heard: words of the transcript.
+    substitutions, deletions, insertions: the errors that WER counts.
+    hypothesis_words: words of the transcript.
     first_partial_us: first word on the screen less the true start of speech; None if nothing came.
     finals_us: for each segment, `Final` less the true end of its last matched word.
     flushed: finals that came only because the sound ended; not in `finals_us`.
@@ -150,10 +112,10 @@ class ClipLatency:
     clip: str
     words: tuple[WordLatency, ...]
     early: int
-    wrong: int
-    missed: int
-    inserted: int
-    heard: int
+    substitutions: int
+    deletions: int
+    insertions: int
+    hypothesis_words: int
     first_partial_us: int | None
     finals_us: tuple[int, ...]
     flushed: int
@@ -161,9 +123,9 @@ class ClipLatency:
     seconds: float
 
     @property
-    def said(self) -> int:
+    def reference_words(self) -> int:
         """Words of the reference."""
-        return len(self.words) + self.early + self.wrong + self.missed
+        return len(self.words) + self.early + self.substitutions + self.deletions
 
 
 @dataclass(frozen=True)
@@ -189,26 +151,26 @@ class _History:
 
     visible: indices of the last screen of each instant; what was replaced at once nobody saw.
     sources: from each visible screen to the next, for every word that stayed: place after → before.
-    heard: the words of the transcript.
+    hypothesis: the words of the transcript.
     """
 
     screens: list[_Screen]
     visible: list[int]
     sources: list[dict[int, int]]
-    heard: list[str]
+    hypothesis: list[str]
 
     def text(self, index: int, place: int) -> str | None:
         """Return the word that stood at `place` of a screen, or None if there was none."""
         screen = self.screens[index]
         if place < screen.offset:
-            return self.heard[place]
+            return self.hypothesis[place]
         inside = place - screen.offset
         return screen.words[inside] if inside < len(screen.words) else None
 
 
 def measure_clip(
     clip: str,
-    said: Sequence[SpokenWord],
+    reference: Sequence[SpokenWord],
     observations: Sequence[Observation],
     lookahead_us: int,
     seconds: float,
@@ -217,31 +179,33 @@ def measure_clip(
 
     Args:
         clip: its name.
-        said: the words truly said, n ≥ 1.
+        reference: the words truly said, n ≥ 1.
         observations: everything that came out, in order.
-        lookahead_us: future sound that the engine's model looks at.
+        lookahead_us: future sound that the system's model looks at.
         seconds: sound fed.
 
     Raises:
         AlignmentError: no word was said.
     """
-    if not said:
+    if not reference:
         raise AlignmentError(f"the clip {clip} has 0 words, so no word of it can be late.")
     history = _history(observations)
-    match = match_words([word.text for word in said], history.heard)
-    right = [_word(said[i], j, history, lookahead_us) for i, j in match.equal]
-    words = tuple(word for word in right if word.first_us > _us(word.said.start - word.said.end))
+    match = match_words([word.text for word in reference], history.hypothesis)
+    hits = [_word(reference[i], j, history, lookahead_us) for i, j in match.hits]
+    words = tuple(
+        word for word in hits if word.first_us > _us(word.reference.start - word.reference.end)
+    )
     shown = next((s.seen.emitted_us for s in history.screens if s.words), None)
     return ClipLatency(
         clip=clip,
         words=words,
-        early=len(right) - len(words),
-        wrong=len(match.wrong),
-        missed=len(match.missed),
-        inserted=len(match.inserted),
-        heard=len(history.heard),
-        first_partial_us=None if shown is None else shown - _us(said[0].start),
-        finals_us=_finals(said, observations, match),
+        early=len(hits) - len(words),
+        substitutions=len(match.substitutions),
+        deletions=len(match.deletions),
+        insertions=len(match.insertions),
+        hypothesis_words=len(history.hypothesis),
+        first_partial_us=None if shown is None else shown - _us(reference[0].start),
+        finals_us=_finals(reference, observations, match),
         flushed=sum(o.flushed for o in observations if isinstance(o.event, Final)),
         stability=_stability(history),
         seconds=seconds,
@@ -267,13 +231,15 @@ def _screens(observations: Sequence[Observation]) -> list[_Screen]:
 def _history(observations: Sequence[Observation]) -> _History:
     screens = _screens(observations)
     visible = [index for index, screen in enumerate(screens) if screen.last]
-    heard = [w for o in observations if isinstance(o.event, Final) for w in o.event.text.split()]
+    hypothesis = [
+        w for o in observations if isinstance(o.event, Final) for w in o.event.text.split()
+    ]
     sources = []
     for before, after in pairwise([screens[index] for index in visible]):
-        now = (*heard[before.offset : after.offset], *after.words)
+        now = (*hypothesis[before.offset : after.offset], *after.words)
         stayed = _sources(before.words, now)
         sources.append({before.offset + j: before.offset + i for j, i in stayed.items()})
-    return _History(screens, visible, sources, heard)
+    return _History(screens, visible, sources, hypothesis)
 
 
 def _sources(before: tuple[str, ...], after: tuple[str, ...]) -> dict[int, int]:
@@ -284,11 +250,11 @@ def _sources(before: tuple[str, ...], after: tuple[str, ...]) -> dict[int, int]:
     """
     pairs = zip(before, after, strict=False)
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-    rest = match_words(before[same:], after[same:]).equal
+    rest = match_words(before[same:], after[same:]).hits
     return {i: i for i in range(same)} | {same + j: same + i for i, j in rest}
 
 
-def _word(said: SpokenWord, place: int, history: _History, ahead_us: int) -> WordLatency:
+def _word(reference: SpokenWord, place: int, history: _History, ahead_us: int) -> WordLatency:
     """Follow the word at `place` of the transcript back, from its final to where it began."""
     screens, visible = history.screens, history.visible
     at = bisect_right(visible, place, key=lambda index: screens[index].final)
@@ -303,10 +269,10 @@ def _word(said: SpokenWord, place: int, history: _History, ahead_us: int) -> Wor
     text = history.text(first, place)
     while first and not screens[first - 1].last and history.text(first - 1, place) == text:
         first -= 1  # of all that came out at that instant the first: it tells when it was known
-    end = _us(said.end)
+    end = _us(reference.end)
     parts = _parts(screens[first], place, end, ahead_us)
     return WordLatency(
-        said, parts.total_us, settled.emitted_us - end, final.emitted_us - end, parts
+        reference, parts.total_us, settled.emitted_us - end, final.emitted_us - end, parts
     )
 
 
@@ -324,9 +290,9 @@ def _parts(screen: _Screen, place: int, end_us: int, lookahead_us: int) -> Parts
 
 
 def _finals(
-    said: Sequence[SpokenWord], observations: Sequence[Observation], match: Match
+    reference: Sequence[SpokenWord], observations: Sequence[Observation], match: WordAlignment
 ) -> tuple[int, ...]:
-    answers = {j: i for i, j in (*match.equal, *match.wrong)}
+    answers = {j: i for i, j in (*match.hits, *match.substitutions)}
     late: list[int] = []
     begin = 0
     for seen in observations:
@@ -334,7 +300,7 @@ def _finals(
             end = begin + len(seen.event.text.split())
             matched = [answers[j] for j in range(begin, end) if j in answers]
             if matched and not seen.flushed:
-                late.append(seen.emitted_us - _us(said[max(matched)].end))
+                late.append(seen.emitted_us - _us(reference[max(matched)].end))
             begin = end
     return tuple(late)
 

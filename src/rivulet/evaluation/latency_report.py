@@ -33,10 +33,10 @@ class Distribution:
 
 @dataclass(frozen=True)
 class LatencyReport:
-    """All clips of one engine at one chunk size; times in milliseconds.
+    """All clips of one system at one chunk size; times in milliseconds.
 
     wer: word errors per reference word, 0 to 1 and above.
-    early: those of the right words that were shown before they were said: chance, not in any time.
+    early: those of the hits that were shown before they were said: chance, not in any time.
     histogram: words by first emission, (lower edge in ms, count), bins of 100 ms.
     parts_mean_ms: mean of each part of the first emission; their sum is `first.mean_ms`.
     revised_per_s: per second of sound; `revised_per_word` per word of the transcripts.
@@ -45,12 +45,12 @@ class LatencyReport:
 
     clips: int
     seconds: float
-    said: int
-    right: int
+    reference_words: int
+    hits: int
     early: int
-    wrong: int
-    missed: int
-    inserted: int
+    substitutions: int
+    deletions: int
+    insertions: int
     wer: float
     first: Distribution
     settled: Distribution
@@ -72,20 +72,23 @@ class LatencyReport:
 def summarize(clips: Sequence[ClipLatency]) -> LatencyReport:
     """Put clips together, n ≥ 1; every word counts once."""
     words = [word for clip in clips for word in clip.words]
-    said, heard = sum(c.said for c in clips), sum(c.heard for c in clips)
-    errors = sum(c.wrong + c.missed + c.inserted for c in clips)
+    reference, hypothesis = (
+        sum(c.reference_words for c in clips),
+        sum(c.hypothesis_words for c in clips),
+    )
+    errors = sum(c.substitutions + c.deletions + c.insertions for c in clips)
     seconds = sum(c.seconds for c in clips)
     revised = sum(c.stability.revised for c in clips)
     return LatencyReport(
         clips=len(clips),
         seconds=round(seconds, 3),
-        said=said,
-        right=len(words) + sum(c.early for c in clips),
+        reference_words=reference,
+        hits=len(words) + sum(c.early for c in clips),
         early=sum(c.early for c in clips),
-        wrong=sum(c.wrong for c in clips),
-        missed=sum(c.missed for c in clips),
-        inserted=sum(c.inserted for c in clips),
-        wer=round(errors / said, 5),
+        substitutions=sum(c.substitutions for c in clips),
+        deletions=sum(c.deletions for c in clips),
+        insertions=sum(c.insertions for c in clips),
+        wer=round(errors / reference, 5),
         first=Distribution.of([w.first_us for w in words]),
         settled=Distribution.of([w.settled_us for w in words]),
         final=Distribution.of([w.final_us for w in words]),
@@ -100,7 +103,7 @@ def summarize(clips: Sequence[ClipLatency]) -> LatencyReport:
         revised=revised,
         grown=sum(c.stability.grown for c in clips),
         revised_per_s=round(revised / seconds, 4),
-        revised_per_word=round(revised / max(1, heard), 4),
+        revised_per_word=round(revised / max(1, hypothesis), 4),
         longest_revision=max(c.stability.longest for c in clips),
         settled_revised=sum(c.stability.settled_revised for c in clips),
     )

@@ -33,7 +33,7 @@ def draw_all(document: Document, path: Path) -> list[Path]:
 
 
 def draw_cdf(document: Document) -> Any:
-    """Share of words shown within so many milliseconds, one line per engine."""
+    """Share of words shown within so many milliseconds, one line per system."""
     figure, axes = _figure(3.6)
     for color, (name, words) in zip(COLORS, _words(document).items(), strict=False):
         late = sorted(word["first_ms"] for word in words)
@@ -46,7 +46,7 @@ def draw_cdf(document: Document) -> Any:
         xlim=CDF_LIMIT_MS,
         ylim=(0, 100),
         xlabel="from a word's true end to its first emission for good, ms",
-        ylabel="words heard right, %",
+        ylabel="hits, %",
         title="How late is a word?",
     )
     axes.legend(loc="lower right", frameon=False)
@@ -54,7 +54,7 @@ def draw_cdf(document: Document) -> Any:
 
 
 def draw_waterfall(document: Document) -> Any:
-    """One utterance of the first engine: each word spoken, then waiting to be shown and settled."""
+    """One utterance of the first system: each word spoken, then waiting to be shown and settled."""
     name, words = next(iter(_words(document).items()))
     rows = _readable(words)
     figure, axes = _figure(1.6 + 0.32 * len(rows))
@@ -81,12 +81,12 @@ def draw_waterfall(document: Document) -> Any:
 
 
 def draw_wer(document: Document) -> Any:
-    """Word error rate against median latency, one point per engine and chunk size."""
+    """Word error rate against median latency, one point per system and chunk size."""
     figure, axes = _figure(3.6)
-    for color, (name, engine) in zip(COLORS, document["engines"].items(), strict=False):
+    for color, (name, system) in zip(COLORS, document["systems"].items(), strict=False):
         points = [
             (run["first"]["p50_ms"], 100 * run["wer"], chunk)
-            for chunk, run in engine["chunks"].items()
+            for chunk, run in system["chunks"].items()
         ]
         axes.plot([p[0] for p in points], [p[1] for p in points], "o-", color=color, label=name)
         for late, wer, chunk in points:
@@ -104,18 +104,18 @@ def draw_wer(document: Document) -> Any:
 
 
 def _words(document: Document) -> dict[str, list[dict[str, Any]]]:
-    """Every engine's words at its first chunk size, as dicts."""
+    """Every system's words at its first chunk size, as dicts."""
     columns = document["word_columns"]
     return {
-        f"{name}, {engine['words_chunk_ms']} ms chunks": [
-            dict(zip(columns, word, strict=True)) for word in engine["words"]
+        f"{name}, {system['words_chunk_ms']} ms chunks": [
+            dict(zip(columns, word, strict=True)) for word in system["words"]
         ]
-        for name, engine in document["engines"].items()
+        for name, system in document["systems"].items()
     }
 
 
 def _readable(words: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The clip whose number of right words is nearest to what can be read; the first such."""
+    """The clip whose number of hits is nearest to what can be read; the first such."""
     clips: dict[str, list[dict[str, Any]]] = {}
     for word in words:
         clips.setdefault(word["clip"], []).append(word)

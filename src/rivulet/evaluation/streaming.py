@@ -1,4 +1,4 @@
-"""Replays clips through an engine, on a virtual or a real clock, and notes when events came out.
+"""Replays clips through a system, on a virtual or a real clock, and notes when events came out.
 
 The virtual clock knows when each sample was spoken and charges a given price for computing, so its
 results are the same in every run. The real clock delivers each sample when it is due and waits.
@@ -21,7 +21,7 @@ from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.errors import ConfigError, EngineError
 from rivulet.evaluation.ctm import SpokenWord
 from rivulet.evaluation.latency import MICROSECONDS, ClipLatency, Observation, measure_clip
-from rivulet.evaluation.systems import Engine, EngineConfig, Heard, Session, load_engine
+from rivulet.evaluation.systems import System, SystemConfig, SystemStream, TimedEvent, load_system
 
 MEMORY_UNIT = 1024 if sys.platform != "darwin" else 1  # bytes per unit of ru_maxrss
 WARM_UP_S = 2.0  # sound heard before anything is measured: first calls allocate and choose kernels,
@@ -38,7 +38,7 @@ class Clip:
 
     name: str
     samples: Samples
-    said: tuple[SpokenWord, ...]
+    reference: tuple[SpokenWord, ...]
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ class Run:
 
 
 @dataclass(frozen=True)
-class EngineRuns:
-    """All that one engine did.
+class SystemRuns:
+    """All that one system did.
 
     added_bytes: growth of the process from before loading the model to the peak.
     load_s: seconds to load the model.
@@ -101,17 +101,17 @@ class EngineRuns:
     load_s: float
 
 
-def run_apart(config: EngineConfig, clips: Sequence[Clip], replaying: ReplayConfig) -> EngineRuns:
-    """Do `run_engine` in a process of its own: no engine disturbs another's memory or threads.
+def run_apart(config: SystemConfig, clips: Sequence[Clip], replaying: ReplayConfig) -> SystemRuns:
+    """Do `run_system` in a process of its own: no system disturbs another's memory or threads.
 
     Raises:
         EngineError: the process died.
     """
-    return apart(config, partial(run_engine, config, clips, replaying))
+    return apart(config, partial(run_system, config, clips, replaying))
 
 
-def apart(config: EngineConfig, work: Callable[[], Result]) -> Result:
-    """Do `work` with an engine in a process of its own, and return its result.
+def apart(config: SystemConfig, work: Callable[[], Result]) -> Result:
+    """Do `work` with a system in a process of its own, and return its result.
 
     Raises:
         EngineError: the process died.
@@ -121,31 +121,31 @@ def apart(config: EngineConfig, work: Callable[[], Result]) -> Result:
             return pool.submit(work).result()
     except BrokenProcessPool as error:
         raise EngineError(
-            f"the process of the engine {config.label or config.name} died, killed or for want of "
-            f"memory; run it alone with --engine {config.label or config.name}."
+            f"the process of the system {config.label or config.name} died, killed or for want of "
+            f"memory; run it alone with --system {config.label or config.name}."
         ) from error
 
 
-def run_engine(config: EngineConfig, clips: Sequence[Clip], replaying: ReplayConfig) -> EngineRuns:
-    """Load an engine and replay `clips` at every chunk size.
+def run_system(config: SystemConfig, clips: Sequence[Clip], replaying: ReplayConfig) -> SystemRuns:
+    """Load a system and replay `clips` at every chunk size.
 
     Raises:
-        EngineError: the engine is not installed or has no model.
+        EngineError: the system is not installed or has no model.
         CheckpointError: the same, for rivulet.
     """
     before = _peak_bytes()
     began = time.perf_counter()
-    engine = load_engine(config)
+    system = load_system(config)
     load_s = time.perf_counter() - began
-    warm_up(engine, clips[0].samples)
-    runs = tuple(_run(engine, clips, chunk_ms, replaying) for chunk_ms in replaying.chunk_ms)
+    warm_up(system, clips[0].samples)
+    runs = tuple(_run(system, clips, chunk_ms, replaying) for chunk_ms in replaying.chunk_ms)
     added = max(0, _peak_bytes() - before)
     name = config.label or config.name
-    return EngineRuns(name, engine.digest, engine.size_bytes, runs, added, load_s)
+    return SystemRuns(name, system.digest, system.size_bytes, runs, added, load_s)
 
 
 def replay(
-    session: Session, samples: Samples, chunk: int, replaying: ReplayConfig
+    session: SystemStream, samples: Samples, chunk: int, replaying: ReplayConfig
 ) -> tuple[list[Observation], float]:
     """Feed samples (n,) at 16 kHz in pieces of `chunk`.
 
@@ -157,7 +157,7 @@ def replay(
     clock = _RealClock() if replaying.real else _VirtualClock(replaying.compute_factor)
     seen: list[Observation] = []
 
-    def hear(act: Callable[[], list[Heard]], end: int, length: int, flushed: bool) -> None:
+    def hear(act: Callable[[], list[TimedEvent]], end: int, length: int, flushed: bool) -> None:
         delivered_us = end * MICROSECONDS // SAMPLE_RATE
         heard, emitted_us = clock.run(act, delivered_us, length * MICROSECONDS // SAMPLE_RATE)
         for item in heard:
@@ -180,8 +180,8 @@ class _VirtualClock:
         self._busy_us = 0
 
     def run(
-        self, act: Callable[[], list[Heard]], due_us: int, sound_us: int
-    ) -> tuple[list[Heard], int]:
+        self, act: Callable[[], list[TimedEvent]], due_us: int, sound_us: int
+    ) -> tuple[list[TimedEvent], int]:
         began = time.perf_counter()
         heard = act()
         self.compute_s += time.perf_counter() - began
@@ -197,8 +197,8 @@ class _RealClock:
         self._zero = time.perf_counter()
 
     def run(
-        self, act: Callable[[], list[Heard]], due_us: int, sound_us: int
-    ) -> tuple[list[Heard], int]:
+        self, act: Callable[[], list[TimedEvent]], due_us: int, sound_us: int
+    ) -> tuple[list[TimedEvent], int]:
         time.sleep(max(0.0, self._zero + due_us / MICROSECONDS - time.perf_counter()))
         began = time.perf_counter()
         heard = act()
@@ -216,16 +216,16 @@ def with_tail(samples: Samples, seconds: float) -> Samples:
     return np.concatenate([samples, noise.astype(np.float32)])
 
 
-def _run(engine: Engine, clips: Sequence[Clip], chunk_ms: int, replaying: ReplayConfig) -> Run:
+def _run(system: System, clips: Sequence[Clip], chunk_ms: int, replaying: ReplayConfig) -> Run:
     measured: list[ClipLatency] = []
     compute_s = 0.0
     for clip, samples in _sounds(clips, replaying.tail_s):
         chunk = chunk_ms * SAMPLE_RATE // 1000
-        seen, took_s = replay(engine.session(), samples, chunk, replaying)
+        seen, took_s = replay(system.stream(), samples, chunk, replaying)
         compute_s += took_s
-        lookahead_us = round(engine.lookahead_s * MICROSECONDS)
+        lookahead_us = round(system.lookahead_s * MICROSECONDS)
         seconds = len(samples) / SAMPLE_RATE
-        measured.append(measure_clip(clip.name, clip.said, seen, lookahead_us, seconds))
+        measured.append(measure_clip(clip.name, clip.reference, seen, lookahead_us, seconds))
     return Run(chunk_ms, tuple(measured), compute_s)
 
 
@@ -234,9 +234,9 @@ def _sounds(clips: Sequence[Clip], tail_s: float) -> Iterator[tuple[Clip, Sample
         yield clip, with_tail(clip.samples, tail_s)
 
 
-def warm_up(engine: Engine, samples: Samples) -> None:
-    """Let an engine that was just loaded hear the beginning of samples (n,)."""
-    session = engine.session()
+def warm_up(system: System, samples: Samples) -> None:
+    """Let a system that was just loaded hear the beginning of samples (n,)."""
+    session = system.stream()
     session.accept(samples[: int(WARM_UP_S * SAMPLE_RATE)])
     session.finish()
 

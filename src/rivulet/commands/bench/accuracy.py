@@ -1,4 +1,4 @@
-"""`rivulet bench accuracy`: word error rates of several engines on the same clips, in one run."""
+"""`rivulet bench accuracy`: word error rates of several systems on the same clips, in one run."""
 
 import argparse
 import os
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rivulet.commands.bench.systems import (
-    add_engine_flags,
+    add_system_flags,
     check_folder,
     dump,
     print_markdown,
-    read_engines,
+    read_systems,
 )
 from rivulet.commands.clips import add_clip_flags, named_clips, spread
 from rivulet.commands.flags import add_endpoint_flags, add_model_flags
@@ -22,7 +22,7 @@ from rivulet.corpora.manifest import Utterance
 from rivulet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rivulet.evaluation.accuracy import Accuracy, EngineHearing
+    from rivulet.evaluation.accuracy import Accuracy, SystemTranscripts
 
 ALL = "all"
 
@@ -39,7 +39,7 @@ def add_parser(kinds: Any) -> None:
     )
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth clip")
     parser.add_argument("--chunk-ms", type=int, default=160, metavar="MS", help="(%(default)s)")
-    add_engine_flags(parser)
+    add_system_flags(parser)
     parser.add_argument(
         "--resample",
         choices=("utterance", "speaker"),
@@ -62,10 +62,10 @@ def run(args: argparse.Namespace) -> int:
     if not 1 <= args.chunk_ms <= 60_000:
         raise ConfigError(f"a chunk of {args.chunk_ms} ms cannot be used; give 1 to 60000 ms.")
     check_folder(args.json)
-    configs = read_engines(args, watched=False)
+    configs = read_systems(args, watched=False)
     clips = _clips(args)
-    os.environ["OMP_NUM_THREADS"] = str(args.threads)  # engines run in processes of their own
-    print(f"{len(configs)} engines x {len(clips)} clips", file=sys.stderr)
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)  # systems run in processes of their own
+    print(f"{len(configs)} systems x {len(clips)} clips", file=sys.stderr)
     with ThreadPoolExecutor(args.jobs) as pool:
         done = list(pool.map(lambda config: hear_apart(config, clips, args.chunk_ms), configs))
     failed = _report_failures(clips, done)
@@ -100,12 +100,12 @@ def _clips(args: argparse.Namespace) -> list[Utterance]:
     return left
 
 
-def _report_failures(clips: Sequence[Utterance], done: "Sequence[EngineHearing]") -> int:
-    """Name every clip that an engine could not hear; return how many there are."""
+def _report_failures(clips: Sequence[Utterance], done: "Sequence[SystemTranscripts]") -> int:
+    """Name every clip that a system could not hear; return how many there are."""
     failed = [
-        (engine.name, clip.id, heard.failure)
-        for engine in done
-        for clip, heard in zip(clips, engine.clips, strict=True)
+        (system.name, clip.id, heard.failure)
+        for system in done
+        for clip, heard in zip(clips, system.clips, strict=True)
         if heard.failure
     ]
     for name, clip_id, why in failed:
@@ -114,9 +114,9 @@ def _report_failures(clips: Sequence[Utterance], done: "Sequence[EngineHearing]"
 
 
 def _compare(
-    clips: Sequence[Utterance], done: "Sequence[EngineHearing]", unit: Any
+    clips: Sequence[Utterance], done: "Sequence[SystemTranscripts]", unit: Any
 ) -> "dict[str, list[Accuracy]]":
-    """Return the accuracies of all engines by part, and on all clips as the last."""
+    """Return the accuracies of all systems by part, and on all clips as the last."""
     from rivulet.evaluation.accuracy import compare
 
     names = dict.fromkeys(clip.set_name for clip in clips)
@@ -126,32 +126,35 @@ def _compare(
 
 def _print_table(
     clips: Sequence[Utterance],
-    done: "Sequence[EngineHearing]",
+    done: "Sequence[SystemTranscripts]",
     parts: "dict[str, list[Accuracy]]",
 ) -> None:
     """Print a line per part; then who failed how often, and who is better where."""
     first = done[0].name
     head = ["part", "clips", "words"]
-    for engine in done:
-        head += [f"{engine.name}: WER %, 95 %", "sub / del / ins", "real-time factor"]
-    head += [f"{first} less {engine.name}, 95 %" for engine in done[1:]]
+    for system in done:
+        head += [f"{system.name}: WER %, 95 %", "sub / del / ins", "real-time factor"]
+    head += [f"{first} less {system.name}, 95 %" for system in done[1:]]
     cells = [head]
     for name, accuracies in parts.items():
         count = sum(name in (ALL, clip.set_name) for clip in clips)
         cells.append([name, str(count), str(accuracies[0].words.reference)])
         for accuracy in accuracies:
             cells[-1] += _cells(accuracy)
-        cells[-1] += [_percent(a.less, a.less_interval, "+.1f") for a in accuracies[1:]]
+        cells[-1] += [_percent(a.delta, a.delta_interval, "+.1f") for a in accuracies[1:]]
     print_markdown(cells)
     counts = zip(done, parts[ALL], strict=True)
-    failures = ", ".join(f"{engine.name} {accuracy.failed}" for engine, accuracy in counts)
-    print(f"\nclips that failed, all their words counted as missed: {failures}")
+    failures = ", ".join(f"{system.name} {accuracy.failed}" for system, accuracy in counts)
+    print(f"\nclips that failed, all their words counted as deletions: {failures}")
     of_parts = [accuracies for name, accuracies in parts.items() if name != ALL]
-    for index, engine in enumerate(done[1:], 1):
+    for index, system in enumerate(done[1:], 1):
         rows = [accuracies[index] for accuracies in of_parts]
-        fewer, surely = sum((a.less or 0.0) < 0.0 for a in rows), sum(a.surely_worse for a in rows)
+        fewer, surely = (
+            sum((a.delta or 0.0) < 0.0 for a in rows),
+            sum(a.significantly_worse for a in rows),
+        )
         print(
-            f"{first} makes fewer errors than {engine.name} on {fewer} of {len(rows)} parts, "
+            f"{first} makes fewer errors than {system.name} on {fewer} of {len(rows)} parts, "
             f"with 95 % confidence on {surely}"
         )
 
@@ -176,39 +179,39 @@ def _percent(rate: float | None, interval: tuple[float, float] | None, form: str
 def _document(
     args: argparse.Namespace,
     clips: Sequence[Utterance],
-    done: "Sequence[EngineHearing]",
+    done: "Sequence[SystemTranscripts]",
     parts: "dict[str, list[Accuracy]]",
 ) -> dict[str, Any]:
     """Every number; what differs from run to run stands in `machine` alone."""
     from rivulet.evaluation.speed import this_machine
     from rivulet.metrics import RESAMPLES
 
-    names = [engine.name for engine in done]
+    names = [system.name for system in done]
     numbers = {
         part: {name: _numbers(one) for name, one in zip(names, accuracies, strict=True)}
         for part, accuracies in parts.items()
     }
     measured = {
-        engine.name: {
+        system.name: {
             "rtf": {part: _rounded(accuracies[index].rtf) for part, accuracies in parts.items()},
-            "load_s": round(engine.load_s, 3),
+            "load_s": round(system.load_s, 3),
         }
-        for index, engine in enumerate(done)
+        for index, system in enumerate(done)
     }
     machine = {**asdict(this_machine()), "threads": args.threads, "jobs": args.jobs}
     return {
         "bench": "accuracy",
         "manifest": args.manifest.name if args.manifest else None,
-        "clips_heard": len(clips),
+        "clips_used": len(clips),
         "chunk_ms": args.chunk_ms,
         "interval": {"percent": 95, "drawn": args.resample, "resamples": RESAMPLES},
-        "engines": {
-            engine.name: {"model": engine.digest, "model_bytes": engine.size_bytes}
-            for engine in done
+        "systems": {
+            system.name: {"model": system.digest, "model_bytes": system.size_bytes}
+            for system in done
         },
         "all": numbers.pop(ALL),
         "parts": numbers,
-        "machine": {**machine, "engines": measured},
+        "machine": {**machine, "systems": measured},
     }
 
 
@@ -218,8 +221,8 @@ def _numbers(accuracy: "Accuracy") -> dict[str, Any]:
         **asdict(accuracy.words),
         "wer": _rounded(accuracy.wer) if known else None,
         "wer_95": _rounded_pair(accuracy.interval),
-        "first_less_this": _rounded(accuracy.less),
-        "first_less_this_95": _rounded_pair(accuracy.less_interval),
+        "delta": _rounded(accuracy.delta),
+        "delta_95": _rounded_pair(accuracy.delta_interval),
         "failed": accuracy.failed,
     }
 
@@ -232,18 +235,25 @@ def _rounded_pair(pair: tuple[float, float] | None) -> list[float] | None:
     return None if pair is None else [round(number, 5) for number in pair]
 
 
-def _clip_rows(clips: Sequence[Utterance], done: "Sequence[EngineHearing]") -> list[dict[str, Any]]:
-    """Return every clip: what was said, and what each engine heard."""
+def _clip_rows(
+    clips: Sequence[Utterance], done: "Sequence[SystemTranscripts]"
+) -> list[dict[str, Any]]:
+    """Return every clip: the reference, and the hypothesis of each system."""
     rows = []
     for place, clip in enumerate(clips):
-        heard = {
-            engine.name: {
-                "text": engine.clips[place].text,
-                **asdict(engine.clips[place].words),
-                **({"failure": engine.clips[place].failure} if engine.clips[place].failure else {}),
+        hypotheses = {
+            system.name: {
+                "text": system.clips[place].text,
+                **asdict(system.clips[place].words),
+                **({"failure": system.clips[place].failure} if system.clips[place].failure else {}),
             }
-            for engine in done
+            for system in done
         }
-        about = {"id": clip.id, "part": clip.set_name, "speaker": clip.speaker, "said": clip.text}
-        rows.append({**about, "heard": heard})
+        about = {
+            "id": clip.id,
+            "part": clip.set_name,
+            "speaker": clip.speaker,
+            "reference": clip.text,
+        }
+        rows.append({**about, "hypotheses": hypotheses})
     return rows

@@ -1,4 +1,4 @@
-"""`rivulet bench latency`: how late every word is, and why, for rivulet and for other engines."""
+"""`rivulet bench latency`: how late every word is, and why, for rivulet and for other systems."""
 
 import argparse
 import json
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rivulet.commands.bench.systems import (
-    add_engine_flags,
+    add_system_flags,
     check_folder,
     dump,
     print_markdown,
-    read_engines,
+    read_systems,
 )
 from rivulet.commands.clips import add_clip_flags, load_samples, read_clips
 from rivulet.commands.flags import add_endpoint_flags, add_model_flags
@@ -26,7 +26,7 @@ from rivulet.evaluation.ctm import SpokenWord, check_text, read_ctm
 if TYPE_CHECKING:
     from rivulet.evaluation.latency import ClipLatency
     from rivulet.evaluation.latency_report import LatencyReport
-    from rivulet.evaluation.streaming import Clip, EngineRuns, ReplayConfig
+    from rivulet.evaluation.streaming import Clip, ReplayConfig, SystemRuns
 
 CHUNKS = "20,40,80,160,320"
 ALIGNED = "PocketSphinx forced alignment"
@@ -38,20 +38,20 @@ Row = tuple[str, Callable[["Column"], str]]
 
 
 class Column:
-    """One engine at one chunk size, as the table reads it."""
+    """One system at one chunk size, as the table reads it."""
 
-    def __init__(self, runs: "EngineRuns", index: int) -> None:
+    def __init__(self, runs: "SystemRuns", index: int) -> None:
         """Take the run at `index`."""
         from rivulet.evaluation.latency_report import summarize
 
-        self.engine = runs
+        self.system = runs
         self.run = runs.runs[index]
         self.report: LatencyReport = summarize(self.run.clips)
 
     @property
     def title(self) -> str:
         """Name and chunk."""
-        return f"{self.engine.name}, {self.run.chunk_ms} ms"
+        return f"{self.system.name}, {self.run.chunk_ms} ms"
 
     @property
     def rtf(self) -> float:
@@ -62,10 +62,13 @@ class Column:
 ROWS: tuple[Row, ...] = (
     ("word error rate", lambda c: f"{100 * c.report.wer:.1f} %"),
     (
-        "right / wrong / missed / inserted",
-        lambda c: f"{c.report.right} / {c.report.wrong} / {c.report.missed} / {c.report.inserted}",
+        "hits / substitutions / deletions / insertions",
+        lambda c: " / ".join(
+            str(getattr(c.report, name))
+            for name in ("hits", "substitutions", "deletions", "insertions")
+        ),
     ),
-    ("of the right words by chance, left out below", lambda c: str(c.report.early)),
+    ("of the hits by chance, left out below", lambda c: str(c.report.early)),
     ("first emission, ms: mean, p50 / p90 / p99", lambda c: _times(c.report.first)),
     ("settled, ms", lambda c: _times(c.report.settled)),
     ("final, ms", lambda c: _times(c.report.final)),
@@ -85,8 +88,8 @@ ROWS: tuple[Row, ...] = (
     ),
     ("settled words revised", lambda c: str(c.report.settled_revised)),
     ("real-time factor", lambda c: f"{c.rtf:.3f}"),
-    ("memory added", lambda c: f"{c.engine.added_bytes / 1e6:.0f} MB"),
-    ("model files", lambda c: f"{c.engine.size_bytes / 1e6:.1f} MB"),
+    ("memory added", lambda c: f"{c.system.added_bytes / 1e6:.0f} MB"),
+    ("model files", lambda c: f"{c.system.size_bytes / 1e6:.1f} MB"),
 )
 
 
@@ -109,7 +112,7 @@ def add_parser(kinds: Any) -> None:
         metavar="F",
         help="on the virtual clock a second of sound costs F seconds of computing (%(default)s)",
     )
-    add_engine_flags(parser)
+    add_system_flags(parser)
     parser.add_argument(
         "--tail",
         type=float,
@@ -139,19 +142,19 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"--jobs {args.jobs} cannot be used; give at least 1, and 1 on the real clock."
         )
-    configs = read_engines(args, watched=True)
+    configs = read_systems(args, watched=True)
     for path in (args.json, args.plot):
         check_folder(path)
-    os.environ["OMP_NUM_THREADS"] = str(args.threads)  # engines run in processes of their own
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)  # systems run in processes of their own
     clips, reference = _clips(args)
     print(
-        f"{len(configs)} engines x {len(clips)} clips x {len(chunks)} chunk sizes", file=sys.stderr
+        f"{len(configs)} systems x {len(clips)} clips x {len(chunks)} chunk sizes", file=sys.stderr
     )
-    with ThreadPoolExecutor(args.jobs) as pool:  # each engine runs in a process of its own
+    with ThreadPoolExecutor(args.jobs) as pool:  # each system runs in a process of its own
         done = list(pool.map(lambda config: run_apart(config, clips, replaying), configs))
     _print_tables(done)
     document = _document(args, replaying, reference, done)
-    full = {**document, "word_columns": WORD_COLUMNS, "engines": _with_words(document, done)}
+    full = {**document, "word_columns": WORD_COLUMNS, "systems": _with_words(document, done)}
     if args.json is not None:
         args.json.write_text(dump(full) + "\n", encoding="utf-8")
     if args.plot is not None:
@@ -200,9 +203,9 @@ def _clips(args: argparse.Namespace) -> "tuple[list[Clip], dict[str, Any]]":
         if times is not None and clip.id not in times:
             continue
         samples = load_samples(clip)
-        said = _align(samples, clip) if times is None else times[clip.id]
-        if said:
-            clips.append(Clip(clip.id, samples, said))
+        reference = _align(samples, clip) if times is None else times[clip.id]
+        if reference:
+            clips.append(Clip(clip.id, samples, reference))
     if not clips:
         raise AlignmentError(
             f"0 of {len(wanted)} clips have true word times in {source}; "
@@ -211,7 +214,7 @@ def _clips(args: argparse.Namespace) -> "tuple[list[Clip], dict[str, Any]]":
     left_out = len(wanted) - len(clips)
     if left_out:
         print(f"rivulet: {left_out} clips have no true word times, left out", file=sys.stderr)
-    words = sum(len(clip.said) for clip in clips)
+    words = sum(len(clip.reference) for clip in clips)
     return clips, {"source": source, "clips": len(clips), "left_out": left_out, "words": words}
 
 
@@ -238,16 +241,16 @@ def _document(
     args: argparse.Namespace,
     replaying: "ReplayConfig",
     reference: dict[str, Any],
-    done: "list[EngineRuns]",
+    done: "list[SystemRuns]",
 ) -> dict[str, Any]:
     """Every number; what differs from run to run stands in `machine` alone."""
     from rivulet.evaluation.speed import this_machine
 
-    engines = {}
+    systems = {}
     measured = {}
     for runs in done:
         columns = [Column(runs, index) for index in range(len(runs.runs))]
-        engines[runs.name] = {
+        systems[runs.name] = {
             "model": runs.digest,
             "model_bytes": runs.size_bytes,
             "chunks": {str(c.run.chunk_ms): asdict(c.report) for c in columns},
@@ -262,21 +265,21 @@ def _document(
         "compute_factor": None if replaying.real else replaying.compute_factor,
         "tail_s": replaying.tail_s,
     }
-    machine = {**asdict(this_machine()), "threads": args.threads, "engines": measured}
+    machine = {**asdict(this_machine()), "threads": args.threads, "systems": measured}
     return {
         "bench": "latency",
         "clock": clock,
         "reference": reference,
-        "engines": engines,
+        "systems": systems,
         "machine": machine,
     }
 
 
-def _with_words(document: dict[str, Any], done: "list[EngineRuns]") -> dict[str, Any]:
-    """Add to every engine the words of its first run, one list of `WORD_COLUMNS` each."""
+def _with_words(document: dict[str, Any], done: "list[SystemRuns]") -> dict[str, Any]:
+    """Add to every system the words of its first run, one list of `WORD_COLUMNS` each."""
     return {
         runs.name: {
-            **document["engines"][runs.name],
+            **document["systems"][runs.name],
             "words_chunk_ms": runs.runs[0].chunk_ms,
             "words": [row for clip in runs.runs[0].clips for row in _word_rows(clip)],
         }
@@ -287,20 +290,20 @@ def _with_words(document: dict[str, Any], done: "list[EngineRuns]") -> dict[str,
 def _word_rows(clip: "ClipLatency") -> list[list[Any]]:
     rows = []
     for word in clip.words:
-        said_ms = (round(1000 * word.said.start, 3), round(1000 * word.said.end, 3))
+        spoken_ms = (round(1000 * word.reference.start, 3), round(1000 * word.reference.end, 3))
         late_us = (word.first_us, word.settled_us, word.final_us, *asdict(word.parts).values())
-        rows.append([clip.clip, word.said.text, *said_ms, *(us / 1000 for us in late_us)])
+        rows.append([clip.clip, word.reference.text, *spoken_ms, *(us / 1000 for us in late_us)])
     return rows
 
 
-def _print_tables(done: "list[EngineRuns]") -> None:
-    """One column per engine at its first chunk size; then the chunk sizes, a line each."""
+def _print_tables(done: "list[SystemRuns]") -> None:
+    """One column per system at its first chunk size; then the chunk sizes, a line each."""
     first = [Column(runs, 0) for runs in done]
     cells = [["", *(column.title for column in first)]]
     cells += [[name, *(row(column) for column in first)] for name, row in ROWS]
     print_markdown(cells)
     print()
-    cells = [["engine, chunk", "WER", "first emission, ms: mean, p50 / p90 / p99", "settled p50"]]
+    cells = [["system, chunk", "WER", "first emission, ms: mean, p50 / p90 / p99", "settled p50"]]
     for runs in done:
         for index in range(len(runs.runs)):
             column = Column(runs, index)
@@ -311,7 +314,7 @@ def _print_tables(done: "list[EngineRuns]") -> None:
 
 
 def _parts(parts: dict[str, float]) -> str:
-    """Write the parts as a sum; an engine that tells nothing about itself has two."""
+    """Write the parts as a sum; a system that tells nothing about itself has two."""
     shown = list(parts.values())
     if not any(shown[:3]):
         return f"{shown[3]:.0f} compute + {shown[4]:.0f} the rest"

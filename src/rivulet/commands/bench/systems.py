@@ -1,4 +1,4 @@
-"""What the commands that set engines side by side share: the flag, its reading, the table."""
+"""What the commands that set systems side by side share: the flag, its reading, the table."""
 
 import argparse
 import json
@@ -10,13 +10,13 @@ from rivulet.endpoint import EndpointConfig
 from rivulet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rivulet.evaluation.systems import EngineConfig
+    from rivulet.evaluation.systems import SystemConfig
 
 
-def add_engine_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare which engines run, and how many at a time."""
+def add_system_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare which systems run, and how many at a time."""
     parser.add_argument(
-        "--engine",
+        "--system",
         action="append",
         metavar="NAME[=MODEL],NAME",
         help="rivulet, rivulet@40 (block of 40 ms), pocketsphinx, vosk=DIR, sherpa-onnx=DIR, "
@@ -27,30 +27,30 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="engines at a time; more than 1 disturbs all times (%(default)s)",
+        help="systems at a time; more than 1 disturbs all times (%(default)s)",
     )
     parser.add_argument(
         "--decoder", choices=("beam", "greedy"), help="rivulet's (the model's own default)"
     )
 
 
-def read_engines(args: argparse.Namespace, watched: bool) -> "list[EngineConfig]":
-    """Return the engines that the flags name, each installed and known before anything runs.
+def read_systems(args: argparse.Namespace, watched: bool) -> "list[SystemConfig]":
+    """Return the systems that the flags name, each installed and known before anything runs.
 
     Raises:
         ConfigError: one is named twice, or has a block that cannot be chosen.
         EngineError: one is unknown or not installed.
     """
-    from rivulet.evaluation.systems import EngineConfig, check_engine
+    from rivulet.evaluation.systems import SystemConfig, check_system
 
     fill_model_flags(args)
     endpoint = EndpointConfig(args.rule1_silence, args.rule2_silence, args.rule3_length)
     configs = []
-    for item in ",".join(args.engine or ["rivulet"]).split(","):
+    for item in ",".join(args.system or ["rivulet"]).split(","):
         label, _, model = item.strip().partition("=")
         name, _, block = label.partition("@")
         configs.append(
-            EngineConfig(
+            SystemConfig(
                 name,
                 model or (args.model if name == "rivulet" else ""),
                 args.threads,
@@ -63,9 +63,9 @@ def read_engines(args: argparse.Namespace, watched: bool) -> "list[EngineConfig]
         )
     names = [config.label for config in configs]
     if len(set(names)) < len(names):
-        raise ConfigError(f"{len(names)} engines are named and one of them twice; name each once.")
+        raise ConfigError(f"{len(names)} systems are named and one of them twice; name each once.")
     for config in configs:
-        check_engine(config)
+        check_system(config)
     return configs
 
 
@@ -75,7 +75,7 @@ def _block(text: str, label: str) -> int:
 
     if not label.startswith("rivulet@") or not text.isdigit() or int(text) not in BLOCK_MS:
         raise ConfigError(
-            f"{label} is no engine; only rivulet has blocks, and @ names one of {BLOCK_MS} ms."
+            f"{label} is no system; only rivulet has blocks, and @ names one of {BLOCK_MS} ms."
         )
     return int(text)
 

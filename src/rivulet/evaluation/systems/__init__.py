@@ -4,7 +4,13 @@ from importlib import import_module
 from types import ModuleType
 
 from rivulet.errors import EngineError
-from rivulet.evaluation.systems.common import Engine, EngineConfig, Heard, Session, require
+from rivulet.evaluation.systems.common import (
+    System,
+    SystemConfig,
+    SystemStream,
+    TimedEvent,
+    require,
+)
 
 MODULES = {
     "rivulet": "rivulet.evaluation.systems.rivulet",
@@ -13,7 +19,7 @@ MODULES = {
     "sherpa-onnx": "rivulet.evaluation.systems.sherpa_onnx",
     "whisper": "rivulet.evaluation.systems.faster_whisper",
 }
-"""name → module with `load(config) -> Engine`."""
+"""name → module with `load(config) -> System`."""
 
 PACKAGES = {
     "pocketsphinx": ("pocketsphinx", "pocketsphinx"),
@@ -23,11 +29,19 @@ PACKAGES = {
 }
 """name → what it imports, and what pip calls that."""
 
-__all__ = ["MODULES", "Engine", "EngineConfig", "Heard", "Session", "check_engine", "load_engine"]
+__all__ = [
+    "MODULES",
+    "System",
+    "SystemConfig",
+    "SystemStream",
+    "TimedEvent",
+    "check_system",
+    "load_system",
+]
 
 
-def check_engine(config: EngineConfig) -> None:
-    """Make sure that the engine is known and installed, before minutes are spent on another.
+def check_system(config: SystemConfig) -> None:
+    """Make sure that the system is known and installed, before minutes are spent on another.
 
     Raises:
         EngineError: the name is unknown or the package is missing.
@@ -37,20 +51,20 @@ def check_engine(config: EngineConfig) -> None:
         require(*PACKAGES[config.name])
 
 
-def load_engine(config: EngineConfig) -> Engine:
-    """Load the engine that `config` names.
+def load_system(config: SystemConfig) -> System:
+    """Load the system that `config` names.
 
     Raises:
-        EngineError: the name is unknown, the engine is not installed, or its model is missing.
+        EngineError: the name is unknown, the system is not installed, or its model is missing.
     """
-    engine: Engine = _module(config).load(config)
-    return engine
+    system: System = _module(config).load(config)
+    return system
 
 
-def _module(config: EngineConfig) -> ModuleType:
+def _module(config: SystemConfig) -> ModuleType:
     if config.name not in MODULES:
         raise EngineError(
-            f"there is no engine {config.name!r}; use one of {', '.join(MODULES)}, "
+            f"there is no system {config.name!r}; use one of {', '.join(MODULES)}, "
             "or several with commas between."
         )
     return import_module(MODULES[config.name])

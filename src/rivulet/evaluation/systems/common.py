@@ -1,4 +1,4 @@
-"""What every engine offers, and what they share."""
+"""What every system offers, and what they share."""
 
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -15,10 +15,10 @@ from rivulet.events import Event, Final, Partial, Word
 
 
 @dataclass(frozen=True)
-class EngineConfig:
-    """Which engine runs and how.
+class SystemConfig:
+    """Which system runs and how.
 
-    model: a name or folder as the engine wants it; empty for its own.
+    model: a name or folder as the system wants it; empty for its own.
     label: what the report calls it, if not by its name.
     block_ms, endpoint, decoder: of rivulet alone; None decodes as the model does by default.
     watched: of rivulet alone: tell for every word what sound it needed, which costs an eighth more.
@@ -35,27 +35,27 @@ class EngineConfig:
 
 
 @dataclass(frozen=True)
-class Heard:
+class TimedEvent:
     """An event, and for each of its words the seconds of sound the model needed to complete it.
 
-    needed_s is empty where an engine does not tell.
+    needed_s is empty where a system does not tell.
     """
 
     event: Event
     needed_s: tuple[float, ...] = ()
 
 
-class Session(Protocol):
+class SystemStream(Protocol):
     """One live signal."""
 
-    def accept(self, samples: Samples) -> list[Heard]:
+    def accept(self, samples: Samples) -> list[TimedEvent]:
         """Hear mono 16 kHz samples (n,); return what they bring to light, words in upper case."""
 
-    def finish(self) -> list[Heard]:
+    def finish(self) -> list[TimedEvent]:
         """Return the last events; the session is over."""
 
 
-class Engine(Protocol):
+class System(Protocol):
     """A loaded recognizer."""
 
     @property
@@ -70,12 +70,12 @@ class Engine(Protocol):
     def size_bytes(self) -> int:
         """Bytes of model files."""
 
-    def session(self) -> Session:
+    def stream(self) -> SystemStream:
         """Begin a live signal."""
 
 
 class Screen:
-    """Turns the texts of an engine that knows neither segments nor promises into events."""
+    """Turns the texts of a system that knows neither segments nor promises into events."""
 
     def __init__(self) -> None:
         """Begin at time 0."""
@@ -87,17 +87,17 @@ class Screen:
         """Move the time on by samples (n,)."""
         self._samples += len(samples)
 
-    def partial(self, text: str, stable: int = 0) -> list[Heard]:
+    def partial(self, text: str, stable: int = 0) -> list[TimedEvent]:
         """Show `text` unless it stands there already."""
         if (text, stable) == self._shown:
             return []
         self._shown = (text, stable)
-        return [Heard(Partial(self._segment, text, stable, self._at))]
+        return [TimedEvent(Partial(self._segment, text, stable, self._at))]
 
-    def final(self, text: str) -> list[Heard]:
+    def final(self, text: str) -> list[TimedEvent]:
         """Finish the segment; nothing happens if it is empty and nothing was shown.
 
-        Word times are not asked of other engines: only when a word came out is compared.
+        Word times are not asked of other systems: only when a word came out is compared.
         """
         if not text:
             return self.partial("")
@@ -105,7 +105,7 @@ class Screen:
         event = Final(self._segment, text, words, self._at, self._at, self._at)
         self._segment += 1
         self._shown = ("", 0)
-        return [Heard(event)]
+        return [TimedEvent(event)]
 
     @property
     def _at(self) -> float:
@@ -113,7 +113,7 @@ class Screen:
 
 
 def require(module: str, package: str) -> Any:
-    """Import an engine's module.
+    """Import a system's module.
 
     Raises:
         EngineError: it is not installed; the sentence says how to install it.
@@ -122,11 +122,11 @@ def require(module: str, package: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise EngineError(
-            f"the engine {package} is not installed; install it with `pip install {package}`."
+            f"the system {package} is not installed; install it with `pip install {package}`."
         ) from error
 
 
-def model_folder(config: EngineConfig, where: str) -> Path:
+def model_folder(config: SystemConfig, where: str) -> Path:
     """Return the folder of the model that the user named.
 
     Raises:
@@ -135,8 +135,8 @@ def model_folder(config: EngineConfig, where: str) -> Path:
     if not config.model or not Path(config.model).is_dir():
         lacking = f"{config.model} is no folder" if config.model else "none was named"
         raise EngineError(
-            f"the engine {config.name} needs a model and {lacking}; get one from {where} "
-            f"and write --engine {config.name}=FOLDER."
+            f"the system {config.name} needs a model and {lacking}; get one from {where} "
+            f"and write --system {config.name}=FOLDER."
         )
     return Path(config.model)
 

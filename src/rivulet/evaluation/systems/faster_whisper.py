@@ -11,7 +11,13 @@ import numpy as np
 
 from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.errors import EngineError
-from rivulet.evaluation.systems.common import EngineConfig, Heard, Screen, folder_bytes, require
+from rivulet.evaluation.systems.common import (
+    Screen,
+    SystemConfig,
+    TimedEvent,
+    folder_bytes,
+    require,
+)
 from rivulet.text.normalize import normalize
 
 STEP_S = 1.0  # whisper_streaming's --min-chunk-size
@@ -19,7 +25,7 @@ SILENCE_S = 1.0  # after the last word this much ends the segment
 LONGEST_S = 28.0  # Whisper hears 30 s
 
 
-class WhisperEngine:
+class WhisperSystem:
     """One Whisper model."""
 
     lookahead_s = 0.0
@@ -30,12 +36,12 @@ class WhisperEngine:
         self.digest = name
         self.size_bytes = size_bytes
 
-    def session(self) -> "WhisperSession":
+    def stream(self) -> "WhisperStream":
         """Begin a live signal."""
-        return WhisperSession(self._model)
+        return WhisperStream(self._model)
 
 
-class WhisperSession:
+class WhisperStream:
     """The whole open segment is recognized again every second."""
 
     def __init__(self, model: Any) -> None:
@@ -47,7 +53,7 @@ class WhisperSession:
         self._agreed: list[str] = []
         self._screen = Screen()
 
-    def accept(self, samples: Samples) -> list[Heard]:
+    def accept(self, samples: Samples) -> list[TimedEvent]:
         """Hear mono 16 kHz samples (n,)."""
         self._screen.hear(samples)
         self._sound = np.concatenate([self._sound, samples])
@@ -62,7 +68,7 @@ class WhisperSession:
             return self._final(words)
         return self._screen.partial(" ".join(words), len(self._agreed))
 
-    def finish(self) -> list[Heard]:
+    def finish(self) -> list[TimedEvent]:
         """Recognize what is left."""
         return self._final(self._run()[0]) if len(self._sound) else []
 
@@ -82,13 +88,13 @@ class WhisperSession:
         self._before = found
         return found, timed[-1].end if timed else 0.0
 
-    def _final(self, words: list[str]) -> list[Heard]:
+    def _final(self, words: list[str]) -> list[TimedEvent]:
         self._sound = np.zeros(0, np.float32)
         self._before, self._agreed = [], []
         return self._screen.final(" ".join(words))
 
 
-def load(config: EngineConfig) -> WhisperEngine:
+def load(config: SystemConfig) -> WhisperSystem:
     """Load the model that `config` names: a folder, or a name such as tiny.en.
 
     Raises:
@@ -97,8 +103,8 @@ def load(config: EngineConfig) -> WhisperEngine:
     package = require("faster_whisper", "faster-whisper")
     if not config.model:
         raise EngineError(
-            "the engine whisper needs a model and none was named; "
-            "write --engine whisper=tiny.en or whisper=FOLDER."
+            "the system whisper needs a model and none was named; "
+            "write --system whisper=tiny.en or whisper=FOLDER."
         )
     try:
         model = package.WhisperModel(
@@ -110,7 +116,7 @@ def load(config: EngineConfig) -> WhisperEngine:
             f"the Whisper model {config.model} cannot be loaded ({str(error).splitlines()[0]}); "
             "give another name or a folder."
         ) from error
-    return WhisperEngine(model, config.model, size)
+    return WhisperSystem(model, config.model, size)
 
 
 def _folder(package: Any, model: str) -> Any:

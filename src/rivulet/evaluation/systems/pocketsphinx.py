@@ -5,9 +5,9 @@ from typing import Any
 
 from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.evaluation.systems.common import (
-    EngineConfig,
-    Heard,
     Screen,
+    SystemConfig,
+    TimedEvent,
     folder_bytes,
     require,
     to_pcm,
@@ -15,7 +15,7 @@ from rivulet.evaluation.systems.common import (
 from rivulet.text.normalize import normalize
 
 
-class PocketSphinxEngine:
+class PocketSphinxSystem:
     """The American English model and language model that its package brings."""
 
     lookahead_s = 0.0
@@ -32,13 +32,13 @@ class PocketSphinxEngine:
         """Its model's name."""
         return "en-us of the package"
 
-    def session(self) -> "PocketSphinxSession":
+    def stream(self) -> "PocketSphinxStream":
         """Begin a live signal with the cepstral means of a fresh decoder."""
         self._decoder.set_cmn(self._cepstra)
-        return PocketSphinxSession(self._decoder, self._package.Endpointer(sample_rate=SAMPLE_RATE))
+        return PocketSphinxStream(self._decoder, self._package.Endpointer(sample_rate=SAMPLE_RATE))
 
 
-class PocketSphinxSession:
+class PocketSphinxStream:
     """Frames of 30 ms go through the endpointer; what it calls speech goes to the decoder."""
 
     def __init__(self, decoder: Any, endpointer: Any) -> None:
@@ -49,12 +49,12 @@ class PocketSphinxSession:
         self._open = False
         self._screen = Screen()
 
-    def accept(self, samples: Samples) -> list[Heard]:
+    def accept(self, samples: Samples) -> list[TimedEvent]:
         """Hear mono 16 kHz samples (n,)."""
         self._screen.hear(samples)
         self._held += to_pcm(samples)
         size = self._endpointer.frame_bytes
-        events: list[Heard] = []
+        events: list[TimedEvent] = []
         while len(self._held) > size:  # one is kept back: `end_stream` wants the last
             frame, self._held = self._held[:size], self._held[size:]
             events += self._decode(self._endpointer.process(frame), self._endpointer.in_speech)
@@ -62,12 +62,12 @@ class PocketSphinxSession:
             events += self._screen.partial(self._text())
         return events
 
-    def finish(self) -> list[Heard]:
+    def finish(self) -> list[TimedEvent]:
         """Decode what is left."""
         speech = self._endpointer.end_stream(self._held) if self._held else None
         return self._decode(speech, False) + (self._end() if self._open else [])
 
-    def _decode(self, speech: bytes | None, in_speech: bool) -> list[Heard]:
+    def _decode(self, speech: bytes | None, in_speech: bool) -> list[TimedEvent]:
         if speech is None:
             return []
         if not self._open:
@@ -77,7 +77,7 @@ class PocketSphinxSession:
             self._decoder.process_raw(speech)
         return [] if in_speech else self._end()
 
-    def _end(self) -> list[Heard]:
+    def _end(self) -> list[TimedEvent]:
         self._decoder.end_utt()
         self._open = False
         return self._screen.final(self._text())
@@ -87,10 +87,10 @@ class PocketSphinxSession:
         return normalize(hypothesis.hypstr) if hypothesis else ""
 
 
-def load(config: EngineConfig) -> PocketSphinxEngine:
+def load(config: SystemConfig) -> PocketSphinxSystem:
     """Load it.
 
     Raises:
         EngineError: it is not installed.
     """
-    return PocketSphinxEngine(require("pocketsphinx", "pocketsphinx"))
+    return PocketSphinxSystem(require("pocketsphinx", "pocketsphinx"))

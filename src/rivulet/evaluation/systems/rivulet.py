@@ -11,7 +11,7 @@ from rivulet import checkpoint
 from rivulet.acoustic.frames import FRAME_S, HOP, WINDOW
 from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.decoding.decoder import DecodedWord, Decoder, WrappedDecoder
-from rivulet.evaluation.systems.common import EngineConfig, Heard, folder_bytes
+from rivulet.evaluation.systems.common import SystemConfig, TimedEvent, folder_bytes
 from rivulet.events import Event, Final
 from rivulet.recognizer import Recognizer
 
@@ -19,7 +19,7 @@ BEYOND_S = (WINDOW - HOP) / SAMPLE_RATE  # what the last window reaches beyond i
 
 
 @dataclass(frozen=True)
-class RivuletEngine:
+class RivuletSystem:
     """A recognizer and the bytes of its folder."""
 
     recognizer: Recognizer
@@ -37,29 +37,29 @@ class RivuletEngine:
         """Future output frames, in seconds."""
         return self.recognizer.checkpoint.model.config.lookahead * FRAME_S
 
-    def session(self) -> "RivuletSession | PlainSession":
+    def stream(self) -> "RivuletStream | PlainStream":
         """Begin a live signal."""
-        session = RivuletSession if self.watched else PlainSession
+        session = RivuletStream if self.watched else PlainStream
         return session(self.recognizer)
 
 
-class PlainSession:
+class PlainStream:
     """A stream as every user runs it."""
 
     def __init__(self, recognizer: Recognizer) -> None:
         """Begin at time 0."""
         self._stream = recognizer.stream()
 
-    def accept(self, samples: Samples) -> list[Heard]:
+    def accept(self, samples: Samples) -> list[TimedEvent]:
         """Hear mono 16 kHz samples (n,)."""
-        return [Heard(event) for event in self._stream.accept(samples)]
+        return [TimedEvent(event) for event in self._stream.accept(samples)]
 
-    def finish(self) -> list[Heard]:
+    def finish(self) -> list[TimedEvent]:
         """Decode to the last sample."""
-        return [Heard(event) for event in self._stream.finish()]
+        return [TimedEvent(event) for event in self._stream.finish()]
 
 
-class RivuletSession:
+class RivuletStream:
     """A stream whose events carry what each word needed."""
 
     def __init__(self, recognizer: Recognizer) -> None:
@@ -67,16 +67,16 @@ class RivuletSession:
         self._watch = _WatchedDecoder(recognizer.decoding.decoder())
         self._stream = recognizer.stream(decoder=self._watch)
 
-    def accept(self, samples: Samples) -> list[Heard]:
+    def accept(self, samples: Samples) -> list[TimedEvent]:
         """Hear mono 16 kHz samples (n,)."""
         return self._with_needs(self._stream.accept(samples))
 
-    def finish(self) -> list[Heard]:
+    def finish(self) -> list[TimedEvent]:
         """Decode to the last sample."""
         return self._with_needs(self._stream.finish())
 
-    def _with_needs(self, events: list[Event]) -> list[Heard]:
-        heard = [Heard(event, self._watch.needs(event)) for event in events]
+    def _with_needs(self, events: list[Event]) -> list[TimedEvent]:
+        heard = [TimedEvent(event, self._watch.needs(event)) for event in events]
         self._watch.forget()
         return heard
 
@@ -148,7 +148,7 @@ class _WatchedDecoder(WrappedDecoder):
         )
 
 
-def load(config: EngineConfig) -> RivuletEngine:
+def load(config: SystemConfig) -> RivuletSystem:
     """Load the model that `config` names, or the default one.
 
     Raises:
@@ -158,4 +158,4 @@ def load(config: EngineConfig) -> RivuletEngine:
     torch.set_num_threads(config.threads)
     model = config.model or checkpoint.DEFAULT_NAME
     recognizer = Recognizer.load(model, config.block_ms, config.endpoint, config.decoder)
-    return RivuletEngine(recognizer, folder_bytes(Path(checkpoint.find(model))), config.watched)
+    return RivuletSystem(recognizer, folder_bytes(Path(checkpoint.find(model))), config.watched)

@@ -6,9 +6,9 @@ from typing import Any
 from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.errors import EngineError
 from rivulet.evaluation.systems.common import (
-    EngineConfig,
-    Heard,
     Screen,
+    SystemConfig,
+    TimedEvent,
     folder_bytes,
     model_folder,
     require,
@@ -19,7 +19,7 @@ WHERE = "https://k2-fsa.github.io/sherpa/onnx/pretrained_models"
 PARTS = ("encoder", "decoder", "joiner")
 
 
-class SherpaEngine:
+class SherpaSystem:
     """An online recognizer with its own endpoint rules switched on."""
 
     lookahead_s = 0.0
@@ -30,12 +30,12 @@ class SherpaEngine:
         self.digest = folder.name
         self.size_bytes = folder_bytes(folder)
 
-    def session(self) -> "SherpaSession":
+    def stream(self) -> "SherpaStream":
         """Begin a live signal."""
-        return SherpaSession(self._recognizer)
+        return SherpaStream(self._recognizer)
 
 
-class SherpaSession:
+class SherpaStream:
     """Decodes as soon as enough frames are there, and asks for an endpoint after that."""
 
     def __init__(self, recognizer: Any) -> None:
@@ -44,7 +44,7 @@ class SherpaSession:
         self._stream = recognizer.create_stream()
         self._screen = Screen()
 
-    def accept(self, samples: Samples) -> list[Heard]:
+    def accept(self, samples: Samples) -> list[TimedEvent]:
         """Hear mono 16 kHz samples (n,)."""
         self._screen.hear(samples)
         self._stream.accept_waveform(SAMPLE_RATE, samples)
@@ -54,7 +54,7 @@ class SherpaSession:
         self._recognizer.reset(self._stream)
         return self._screen.final(text)
 
-    def finish(self) -> list[Heard]:
+    def finish(self) -> list[TimedEvent]:
         """Decode what is left."""
         self._stream.input_finished()
         return self._screen.final(self._decode())
@@ -65,7 +65,7 @@ class SherpaSession:
         return normalize(self._recognizer.get_result(self._stream))
 
 
-def load(config: EngineConfig) -> SherpaEngine:
+def load(config: SystemConfig) -> SherpaSystem:
     """Load the folder that `config` names.
 
     Raises:
@@ -82,9 +82,9 @@ def load(config: EngineConfig) -> SherpaEngine:
     parts = {part: _onnx(folder, part) for part in PARTS}
     single = _onnx(folder, "model") or _onnx(folder, "ctc")
     if tokens.is_file() and all(parts.values()):
-        return SherpaEngine(recognizers.from_transducer(**parts, **common), folder)
+        return SherpaSystem(recognizers.from_transducer(**parts, **common), folder)
     if tokens.is_file() and single:
-        return SherpaEngine(recognizers.from_zipformer2_ctc(model=single, **common), folder)
+        return SherpaSystem(recognizers.from_zipformer2_ctc(model=single, **common), folder)
     raise EngineError(
         f"{folder} has {len(list(folder.glob('*.onnx')))} .onnx files and no complete streaming "
         f"model; it needs tokens.txt and encoder, decoder, joiner or a CTC model, see {WHERE}."

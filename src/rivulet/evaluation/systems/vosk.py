@@ -6,9 +6,9 @@ from typing import Any
 
 from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.evaluation.systems.common import (
-    EngineConfig,
-    Heard,
     Screen,
+    SystemConfig,
+    TimedEvent,
     folder_bytes,
     model_folder,
     require,
@@ -17,7 +17,7 @@ from rivulet.evaluation.systems.common import (
 from rivulet.text.normalize import normalize
 
 
-class VoskEngine:
+class VoskSystem:
     """A Kaldi model in Vosk's layout."""
 
     lookahead_s = 0.0
@@ -30,12 +30,12 @@ class VoskEngine:
         self.digest = folder.name
         self.size_bytes = folder_bytes(folder)
 
-    def session(self) -> "VoskSession":
+    def stream(self) -> "VoskStream":
         """Begin a live signal."""
-        return VoskSession(self._package.KaldiRecognizer(self._model, SAMPLE_RATE))
+        return VoskStream(self._package.KaldiRecognizer(self._model, SAMPLE_RATE))
 
 
-class VoskSession:
+class VoskStream:
     """`AcceptWaveform` is true where a segment ended."""
 
     def __init__(self, recognizer: Any) -> None:
@@ -43,14 +43,14 @@ class VoskSession:
         self._recognizer = recognizer
         self._screen = Screen()
 
-    def accept(self, samples: Samples) -> list[Heard]:
+    def accept(self, samples: Samples) -> list[TimedEvent]:
         """Hear mono 16 kHz samples (n,)."""
         self._screen.hear(samples)
         if self._recognizer.AcceptWaveform(to_pcm(samples)):
             return self._screen.final(_text(self._recognizer.Result(), "text"))
         return self._screen.partial(_text(self._recognizer.PartialResult(), "partial"))
 
-    def finish(self) -> list[Heard]:
+    def finish(self) -> list[TimedEvent]:
         """Decode what is left."""
         return self._screen.final(_text(self._recognizer.FinalResult(), "text"))
 
@@ -59,11 +59,11 @@ def _text(answer: str, key: str) -> str:
     return normalize(json.loads(answer).get(key, ""))
 
 
-def load(config: EngineConfig) -> VoskEngine:
+def load(config: SystemConfig) -> VoskSystem:
     """Load the folder that `config` names.
 
     Raises:
         EngineError: Vosk is not installed, or there is no such folder.
     """
     package = require("vosk", "vosk")
-    return VoskEngine(package, model_folder(config, "https://alphacephei.com/vosk/models"))
+    return VoskSystem(package, model_folder(config, "https://alphacephei.com/vosk/models"))
