@@ -47,7 +47,8 @@ class Recipe:
         0 for CTC alone.
     phone_lm_order: of the phone n-gram that weighs what competes with the text, 3 or 4; 4 takes
         forty times as long.
-    ctc_epochs: the first epochs, without MMI: what writes nothing yet has nothing to tell apart.
+    ctc_epochs: the first epochs, in which CTC takes the weight of MMI: what writes nothing yet has
+        nothing to tell apart.
     frozen_steps: the first steps, in which only the heads learn: a new head on a trained trunk
         would otherwise send it random gradients.
     shortest_first_epochs: the first epochs, in which batches come in order of length.

@@ -161,13 +161,13 @@ def _losses(
     losses = ctc_losses(log_probs, batch)
     loss = _weighted(weights, losses)
     head = recipe.mmi_head
-    if head is not None and denominator is not None:
-        mmi = losses[head] + denominator_loss(log_probs, batch, head, denominator)
+    if head is not None:
+        mmi = losses[head]
+        if denominator is not None:
+            mmi = mmi + denominator_loss(log_probs, batch, head, denominator)
         loss = loss + recipe.mmi_weight * mmi
         losses[f"{head}-mmi"] = mmi
         weights[head] += recipe.mmi_weight
-    elif head is not None:
-        losses[f"{head}-mmi"] = torch.tensor(math.nan)  # the log has one column for each loss
     if recipe.consistency:
         apart = consistency_losses(log_probs, batch)
         loss = loss + recipe.consistency * _weighted(weights, apart)
