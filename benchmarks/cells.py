@@ -63,7 +63,7 @@ class Timing:
 def parameters(config: ModelConfig) -> int:
     """Count the weights of the whole network."""
     with torch.device("meta"):
-        return AcousticModel(config).parameters_count
+        return AcousticModel(config).num_parameters
 
 
 def recurrent_parameters(config: ModelConfig) -> int:

@@ -51,10 +51,10 @@ def test_a_new_segment_counts_anew():
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
 def test_a_rule_must_be_positive(value):
-    with pytest.raises(ConfigError, match="rule2_silence_s"):
-        EndpointConfig(rule2_silence_s=value)
+    with pytest.raises(ConfigError, match="trailing_silence_s"):
+        EndpointConfig(trailing_silence_s=value)
 
 
 def test_a_segment_must_have_a_bound():
     with pytest.raises(ConfigError, match="at most 3600"):
-        EndpointConfig(rule3_length_s=math.inf)
+        EndpointConfig(max_segment_s=math.inf)

@@ -23,27 +23,27 @@ class EndpointRule:
 class EndpointConfig:
     """The three rules by their numbers, in seconds; `float("inf")` switches one off.
 
-    rule1_silence_s: silence that ends a segment in which nothing was said.
-    rule2_silence_s: silence that ends a segment after speech.
-    rule3_length_s: the longest segment, speech or not; this bounds memory.
+    no_speech_timeout_s: silence that ends a segment in which nothing was said.
+    trailing_silence_s: silence that ends a segment after speech.
+    max_segment_s: the longest segment, speech or not; this bounds memory.
     """
 
-    rule1_silence_s: float = 5.0
-    rule2_silence_s: float = 0.8
-    rule3_length_s: float = 20.0
+    no_speech_timeout_s: float = 5.0
+    trailing_silence_s: float = 0.8
+    max_segment_s: float = 20.0
 
     def __post_init__(self) -> None:
         """Check the numbers.
 
         Raises:
-            ConfigError: one is not positive, or rule 3 would let a segment grow without bound.
+            ConfigError: one is not positive, or a segment could grow without bound.
         """
         for name, value in vars(self).items():
             if not value > 0.0:
                 raise ConfigError(f"{name} is {value} s; it must be more than 0.")
-        if self.rule3_length_s > 3600.0:
+        if self.max_segment_s > 3600.0:
             raise ConfigError(
-                f"rule3_length_s is {self.rule3_length_s} s; at most 3600, or memory would have "
+                f"max_segment_s is {self.max_segment_s} s; at most 3600, or memory would have "
                 "no bound."
             )
 
@@ -51,9 +51,9 @@ class EndpointConfig:
     def rules(self) -> tuple[EndpointRule, ...]:
         """The rules in the order in which they are tried."""
         return (
-            EndpointRule(False, self.rule1_silence_s, 0.0),
-            EndpointRule(True, self.rule2_silence_s, 0.0),
-            EndpointRule(False, 0.0, self.rule3_length_s),
+            EndpointRule(False, self.no_speech_timeout_s, 0.0),
+            EndpointRule(True, self.trailing_silence_s, 0.0),
+            EndpointRule(False, 0.0, self.max_segment_s),
         )
 
 

@@ -5,7 +5,7 @@ RivuletError            one sentence: what is wrong, with the numbers, and the r
 ├── CheckpointError     a model folder that is missing, altered or too new
 ├── ManifestError       a list of utterances that cannot be used
 ├── DeviceError         a microphone that is missing, refuses, or went away
-├── SessionError        a saved session that cannot be written, read or replayed
+├── RecordingError        a recording that cannot be written, read or replayed
 ├── AlignmentError      times of words that are missing, damaged or of another text
 ├── LanguageModelError  a language model, a lexicon or their tools, missing or damaged
 ├── EngineError         another recognizer that is not installed or has no model
@@ -33,8 +33,8 @@ class DeviceError(RivuletError):
     """No PortAudio library, no such input device, a refused rate, or a device that vanished."""
 
 
-class SessionError(RivuletError):
-    """A saved session that cannot be written, is damaged, or was made with another model."""
+class RecordingError(RivuletError):
+    """A recording that cannot be written, is damaged, or was made with another model."""
 
 
 class ConfigError(RivuletError):

@@ -32,7 +32,7 @@ def test_a_matched_width_is_the_nearest_in_parameters(cell, hidden):
 
     def off(hidden):
         config = dataclasses.replace(reference, cell=cell, hidden=hidden)
-        return abs(AcousticModel(config).parameters_count - wanted)
+        return abs(AcousticModel(config).num_parameters - wanted)
 
     assert off(width) == min(off(width + step) for step in (-1, 0, 1))
     assert off(width) < 0.01 * wanted

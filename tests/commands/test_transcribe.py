@@ -166,7 +166,9 @@ def test_bad_models_and_settings_fail(tmp_path, capsys):
     fails(["transcribe", CLIPS[0], "--model", str(tmp_path)], capsys, "has no config.json")
     fails(["transcribe", CLIPS[0], "--model", "nonesuch"], capsys, "no model 'nonesuch'")
     fails(["transcribe", CLIPS[0], "--threads", "0"], capsys, "0 threads cannot compute")
-    fails(["transcribe", CLIPS[0], "--rule2-silence", "0"], capsys, "rule2_silence_s is 0.0 s")
+    fails(
+        ["transcribe", CLIPS[0], "--trailing-silence", "0"], capsys, "trailing_silence_s is 0.0 s"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support.microphone import babble, speech
 
-from rivulet.live.checks import Doctor, Finding, block_level_db, decibels
+from rivulet.live.checks import InputMonitor, InputWarning, block_level_db, decibels
 from rivulet.live.microphone import Block, SignalFormat
 
 RATE = 16_000
@@ -15,9 +15,9 @@ def examine(
     rate: int = RATE,
     true_rate: float | None = None,
     size: int = 320,
-) -> list[Finding]:
+) -> list[InputWarning]:
     """Push (n, channels) in blocks that arrive at `true_rate`."""
-    doctor = Doctor(SignalFormat("test", rate, samples.shape[1]))
+    doctor = InputMonitor(SignalFormat("test", rate, samples.shape[1]))
     found = []
     for start in range(0, len(samples), size):
         piece = samples[start : start + size]
@@ -25,7 +25,7 @@ def examine(
     return found
 
 
-def checks(found: list[Finding]) -> list[str]:
+def checks(found: list[InputWarning]) -> list[str]:
     return [finding.check for finding in found]
 
 
@@ -110,7 +110,7 @@ def test_a_clock_that_drifts_is_told(true_rate: float, expected: list[str]):
 
 
 def test_a_busy_machine_that_makes_blocks_late_is_no_drift():
-    doctor = Doctor(SignalFormat("test", RATE, 1))
+    doctor = InputMonitor(SignalFormat("test", RATE, 1))
     sound = babble(RATE, 1, 60.0)
     found = []
     for start in range(0, len(sound), 320):
@@ -121,7 +121,7 @@ def test_a_busy_machine_that_makes_blocks_late_is_no_drift():
 
 
 def test_blocks_that_arrive_in_bursts_are_no_drift():
-    doctor = Doctor(SignalFormat("test", RATE, 1))
+    doctor = InputMonitor(SignalFormat("test", RATE, 1))
     sound = babble(RATE, 1, 60.0)
     found = []
     for start in range(0, len(sound), 320):
@@ -131,7 +131,7 @@ def test_blocks_that_arrive_in_bursts_are_no_drift():
 
 
 def test_dropped_samples_are_no_drift_and_are_told():
-    doctor = Doctor(SignalFormat("test", RATE, 1))
+    doctor = InputMonitor(SignalFormat("test", RATE, 1))
     sound = babble(RATE, 1, 60.0)
     found = []
     for index, start in enumerate(range(0, len(sound), 320)):
@@ -145,7 +145,7 @@ def test_dropped_samples_are_no_drift_and_are_told():
 
 
 def test_an_overflow_is_told():
-    doctor = Doctor(SignalFormat("test", RATE, 1))
+    doctor = InputMonitor(SignalFormat("test", RATE, 1))
     block = Block(babble(RATE, 1, 0.1), 0.1, overflow_lost=123, overflowed=True)
     found = doctor.push(block)
     assert checks(found) == ["overflow"]

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from rivulet.events import Final, Partial, Word
-from rivulet.live.checks import Finding
+from rivulet.live.checks import InputWarning
 from rivulet.live.console import (
     LiveView,
     Transcript,
@@ -161,7 +161,7 @@ def test_nothing_is_drawn_that_did_not_change_in_the_text():
 
 EVENTS: list[LiveEvent] = [
     Partial(0, "HEL", 0, 1.0),
-    Finding("quiet", "too quiet", 1.0),
+    InputWarning("quiet", "too quiet", 1.0),
     Gap(5.0, 6.5, 72_000, "queue full"),
     final(0, "HELLO", 1.0, 2.0),
     final(1, "WORLD", 7.0, 8.0),

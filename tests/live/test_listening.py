@@ -1,4 +1,4 @@
-"""Listening as a whole: API and command, long and slow sessions, and a real PortAudio device."""
+"""LiveSession as a whole: API and command, long and slow sessions, and a real PortAudio device."""
 
 import difflib
 import json
@@ -36,10 +36,10 @@ from rivulet.audio import read
 from rivulet.errors import DeviceError
 from rivulet.events import Alternative, Final, Partial, Word
 from rivulet.live import devices, listening, microphone
-from rivulet.live.checks import Finding
-from rivulet.live.listening import Background, Listening, Tally
+from rivulet.live.checks import InputWarning
+from rivulet.live.listening import Background, LiveSession, SessionStats
 from rivulet.live.microphone import Block, Gap, SignalFormat
-from rivulet.live.recording import Session, export_wav
+from rivulet.live.recording import Recording, export_wav
 from rivulet.live.replay import ReplayReport, replay
 from rivulet.live.stream import LiveEvent, TimeLine
 from rivulet.recognizer import Recognizer
@@ -75,12 +75,12 @@ def gaps(events: list[LiveEvent]) -> list[Gap]:
 def test_listening_gives_what_a_stream_gives(tiny: Recognizer):
     sound = looped(babble(16_000, 1))(0, 15 * 16_000)
     stream = tiny.stream()
-    assert list(Listening(tiny, simulated(15.0))) == stream.accept(sound) + stream.finish()
+    assert list(LiveSession(tiny, simulated(15.0))) == stream.accept(sound) + stream.finish()
 
 
 def test_the_iterator_flushes_the_last_words_after_stop(tiny: Recognizer):
     source = simulated(60.0)
-    session = Listening(tiny, source)
+    session = LiveSession(tiny, source)
     events = []
     for event in session:
         events.append(event)
@@ -94,16 +94,16 @@ def test_the_iterator_flushes_the_last_words_after_stop(tiny: Recognizer):
 
 def test_a_callback_gets_the_same_events_from_a_thread(tiny: Recognizer):
     heard: list[LiveEvent] = []
-    background = Background(Listening(tiny, simulated(15.0)), heard.append)
+    background = Background(LiveSession(tiny, simulated(15.0)), heard.append)
     while background.running:
         time.sleep(0.01)
     summary = background.stop()
-    assert heard == list(Listening(tiny, simulated(15.0)))
+    assert heard == list(LiveSession(tiny, simulated(15.0)))
     assert summary.heard_s == 15.0
 
 
 def test_an_error_of_the_callback_comes_out_of_stop(tiny: Recognizer):
-    background = Background(Listening(tiny, simulated(15.0)), lambda _event: 1 / 0)
+    background = Background(LiveSession(tiny, simulated(15.0)), lambda _event: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         background.stop()
 
@@ -120,7 +120,7 @@ def test_listen_opens_the_microphone_that_was_asked_for(
     monkeypatch.setattr(listening, "microphone", open_it)
     events = list(rivulet.listen("usb", sample_rate=48_000, channels=2, model=tiny))
     assert asked == [("usb", 48_000, 2, microphone.QUEUE_S)]
-    assert events == list(Listening(tiny, simulated(12.0)))
+    assert events == list(LiveSession(tiny, simulated(12.0)))
     heard: list[LiveEvent] = []
     with rivulet.listen_in_background(heard.append, model=tiny) as background:
         while background.running:
@@ -131,12 +131,12 @@ def test_listen_opens_the_microphone_that_was_asked_for(
 def test_a_device_that_vanishes_loses_nothing_that_was_heard(tiny: Recognizer, tmp_path: Path):
     source = simulated(7.5, ends_with=DeviceError("the microphone 'x' vanished"))
     events: list[LiveEvent] = []
-    session = Listening(tiny, source, tmp_path / "talk.rvl")
+    session = LiveSession(tiny, source, tmp_path / "talk.rvl")
     with pytest.raises(DeviceError, match="vanished"):
         events.extend(session)  # extend keeps what came before the error
-    assert events == list(Listening(tiny, simulated(7.5)))
+    assert events == list(LiveSession(tiny, simulated(7.5)))
     report = ReplayReport()
-    assert list(replay(Session(tmp_path / "talk.rvl"), tiny, report)) == events
+    assert list(replay(Recording(tmp_path / "talk.rvl"), tiny, report)) == events
     assert report.identical
     assert report.complete
     assert "vanished" in report.reason
@@ -153,7 +153,7 @@ def test_the_examples_run(
     monkeypatch.setattr(Recognizer, "load", lambda *_: tiny)
     runpy.run_path(str(ROOT / "examples" / name))
     out = capsys.readouterr().out
-    for final in finals(list(Listening(tiny, simulated(15.0)))):
+    for final in finals(list(LiveSession(tiny, simulated(15.0)))):
         assert final.text in out
 
 
@@ -162,7 +162,7 @@ def test_the_examples_run(
 
 def test_a_slow_recognizer_reports_its_lag_marks_gaps_in_place_and_stays_bounded(tiny: Recognizer):
     source = simulated(120.0, slowness=2.0, queue_s=4.0)
-    session = Listening(tiny, source)
+    session = LiveSession(tiny, source)
     lags = []
     session.on_block = lambda now: lags.append(now.lag_s)
     events = list(session)
@@ -178,7 +178,7 @@ def test_a_slow_recognizer_reports_its_lag_marks_gaps_in_place_and_stays_bounded
     assert session.now_s == pytest.approx(120.0)
     assert summary.gaps == len(lost)
     assert 2_000 <= summary.lag_p99_ms <= 10_400
-    assert any(isinstance(event, Finding) and event.check == "lost" for event in events)
+    assert any(isinstance(event, InputWarning) and event.check == "lost" for event in events)
     assert f"{summary.dropped_s:.2f} s dropped in {len(lost)} gaps" in str(summary)
 
 
@@ -241,11 +241,11 @@ def test_the_time_line_forgets_what_is_past():
 
 
 def test_lag_percentiles_are_those_of_the_blocks():
-    tally = Tally()
+    tally = SessionStats()
     for lag_ms in range(1, 101):
         tally.add(Block(np.ones((160, 1), np.int16), 0.0), lag_ms / 1000)
     assert (tally.lag_ms(50.0), tally.lag_ms(99.0)) == (50, 99)
-    assert Tally().lag_ms(99.0) == 0
+    assert SessionStats().lag_ms(99.0) == 0
 
 
 def resident_bytes() -> int:
@@ -257,11 +257,11 @@ def resident_bytes() -> int:
 def test_an_hour_of_speech_keeps_memory_and_lag_flat(model: Path):
     """Computing takes its real time on the virtual clock. Bound: 16 MiB above the first 5 min."""
     source = SimulatedMicrophone(MONO, looped(speech()), 3600.0, slowness=None)
-    session = Listening(Recognizer.load(model, block_ms=320), source)
+    session = LiveSession(Recognizer.load(model, block_ms=320), source)
     lags: list[list[float]] = [[], []]
     memory: list[int] = []
 
-    def watch(now: Listening) -> None:
+    def watch(now: LiveSession) -> None:
         if now.now_s >= 300.0:
             lags[now.now_s > 1950.0].append(now.lag_s)
             if not len(lags[0]) % 3000:
@@ -297,7 +297,7 @@ def test_in_a_pipe_come_plain_lines_and_a_summary(
 ):
     assert command(simulated(15.0)) == 0
     out, err = capsys.readouterr()
-    expected = finals(list(Listening(tiny, simulated(15.0))))
+    expected = finals(list(LiveSession(tiny, simulated(15.0))))
     assert out.splitlines() == [final.text for final in expected]
     words = sum(len(final.words) for final in expected)
     assert f"15.0 s heard, {words} words, lag p50" in err
@@ -339,7 +339,7 @@ def test_ctrl_c_flushes_the_last_words_and_exits_with_0(
     out, err = capsys.readouterr()
     heard_s = source._made / 16_000
     assert 10.0 <= heard_s < 11.0
-    expected = finals(list(Listening(tiny, simulated(heard_s))))
+    expected = finals(list(LiveSession(tiny, simulated(heard_s))))
     assert out.splitlines() == [final.text for final in expected]
     assert f"{heard_s:.1f} s heard" in err
 
@@ -375,7 +375,7 @@ def test_a_file_that_may_not_grow_is_one_sentence_every_word_and_exit_1(
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert code == 1
     out, err = capsys.readouterr()
-    expected = finals(list(Listening(tiny, simulated(9.0))))
+    expected = finals(list(LiveSession(tiny, simulated(9.0))))
     assert out.splitlines() == [final.text for final in expected]
     (sentence,) = (line for line in err.splitlines() if "cannot be written" in line)
     saved = path.stat().st_size
@@ -412,7 +412,7 @@ def test_without_a_device_the_list_says_so(
 def test_replaying_with_another_model_is_refused(
     tiny: Recognizer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    list(Listening(tiny, simulated(1.0), tmp_path / "talk.rvl"))
+    list(LiveSession(tiny, simulated(1.0), tmp_path / "talk.rvl"))
     other = save_tiny_model(tmp_path / "other", seed=1)
     assert main(["replay", str(tmp_path / "talk.rvl"), "-m", str(other)]) == 1
     assert "was made with the model 'tiny'" in capsys.readouterr().err
@@ -480,7 +480,7 @@ def test_a_clip_played_into_a_device_reads_as_its_file(
         player = threading.Thread(target=sink.play, args=(clip,))
         ended: list[float] = []
 
-        def direct(now: Listening) -> None:
+        def direct(now: LiveSession) -> None:
             if player.ident is None:
                 player.start()
             elif not player.is_alive() and not ended:
@@ -493,7 +493,7 @@ def test_a_clip_played_into_a_device_reads_as_its_file(
     finally:
         sink.unload()
     assert session.source.format == SignalFormat("pulse", rate, channels)
-    export_wav(Session(saved), tmp_path / "talk.wav")
+    export_wav(Recording(saved), tmp_path / "talk.wav")
     assert text_of(events) == transcribed(recognizer, tmp_path / "talk.wav")  # the same samples
     again = transcribed(
         recognizer, placed(clip, tmp_path / "talk.wav")
@@ -576,7 +576,7 @@ def test_a_device_that_is_unloaded_ends_the_real_program_with_1(
     assert code == 1
     assert "the microphone 'pulse' vanished" in err.splitlines()[-1]
     report = ReplayReport()
-    events = list(replay(Session(saved), tiny, report))
+    events = list(replay(Recording(saved), tiny, report))
     assert report.identical
     assert report.complete
     assert report.seconds > 3.0
@@ -601,7 +601,7 @@ def test_a_killed_program_leaves_a_session_that_replays_bit_for_bit(
         sink.unload()
     assert code == -signal.SIGKILL
     report = ReplayReport()
-    events = list(replay(Session(saved), tiny, report))
+    events = list(replay(Recording(saved), tiny, report))
     assert report.identical
     assert not report.complete
     recorded = [json.loads(line) for line in program.lines]

@@ -1,4 +1,4 @@
-"""A saved session holds every sample and event, survives a kill, and replays bit for bit."""
+"""A recording holds every sample and event, survives a kill, and replays bit for bit."""
 
 import errno
 import io
@@ -14,17 +14,17 @@ import pytest
 from support.microphone import SimulatedMicrophone, babble, looped, save_tiny_model
 
 from rivulet.endpoint import EndpointConfig
-from rivulet.errors import DeviceError, SessionError
+from rivulet.errors import DeviceError, RecordingError
 from rivulet.events import Final
-from rivulet.live.checks import Finding
-from rivulet.live.listening import Listening
+from rivulet.live.checks import InputWarning
+from rivulet.live.listening import LiveSession
 from rivulet.live.microphone import Block, Gap, SignalFormat
 from rivulet.live.recording import (
     FRAME,
     MAGIC,
-    Session,
-    SessionHeader,
-    SessionWriter,
+    Recording,
+    RecordingHeader,
+    RecordingWriter,
     export_wav,
 )
 from rivulet.live.replay import ReplayReport, replay
@@ -43,12 +43,12 @@ def record(
     """Save a session of babble, return its events."""
     signal = SignalFormat("simulated", rate, 1)
     source = SimulatedMicrophone(signal, looped(babble(rate, 1)), seconds, slowness, queue_s=2.0)
-    return [live_event_to_dict(event) for event in Listening(tiny, source, path)]
+    return [live_event_to_dict(event) for event in LiveSession(tiny, source, path)]
 
 
 def run_again(path: Path, recognizer: Recognizer) -> tuple[ReplayReport, list[dict[str, object]]]:
     report = ReplayReport()
-    events = [live_event_to_dict(e) for e in replay(Session(path), recognizer, report)]
+    events = [live_event_to_dict(e) for e in replay(Recording(path), recognizer, report)]
     return report, events
 
 
@@ -70,11 +70,11 @@ def test_sound_times_and_flags_come_back_exactly(
         for index, size in enumerate(sizes)
     ]
     path = tmp_path / "talk.rvl"
-    writer = SessionWriter(path, SessionHeader.of(tiny, SignalFormat("x", rate, channels)))
+    writer = RecordingWriter(path, RecordingHeader.of(tiny, SignalFormat("x", rate, channels)))
     for block in blocks:
         writer.write(block, [Gap(0.0, 1.0, 2, "queue full")], lag_s=0.25)
     writer.close([], "stopped")
-    read = list(Session(path))
+    read = list(Recording(path))
     for heard, block in zip(read, blocks, strict=True):
         assert heard.block.samples.dtype == np.int16
         assert np.array_equal(heard.block.samples, block.samples)
@@ -140,8 +140,8 @@ def test_a_replay_says_where_it_differs(tiny: Recognizer, tmp_path: Path):
     signal = SignalFormat("simulated", 16_000, 1)
     path = tmp_path / "talk.rvl"
     source = SimulatedMicrophone(signal, looped(babble(16_000, 1)), 6.0)
-    listening = Listening(tiny, source)
-    writer = SessionWriter(path, SessionHeader.of(tiny, signal))
+    listening = LiveSession(tiny, source)
+    writer = RecordingWriter(path, RecordingHeader.of(tiny, signal))
     changed = None
     for block in source:
         events = listening._live.accept(block)
@@ -164,7 +164,7 @@ def test_another_model_is_refused(tiny: Recognizer, tmp_path: Path):
     record(tiny, tmp_path / "talk.rvl", seconds=1.0)
     other = Recognizer.load(save_tiny_model(tmp_path / "other", seed=1))
     with pytest.raises(
-        SessionError, match=r"made with the model 'tiny' of sha256 .* give the same"
+        RecordingError, match=r"made with the model 'tiny' of sha256 .* give the same"
     ):
         run_again(tmp_path / "talk.rvl", other)
 
@@ -176,36 +176,36 @@ def test_a_damaged_record_ends_the_replay_after_what_came_before(tiny: Recognize
     fifth = record_ends(bytes(content))[4]
     content[fifth + 100] ^= 1
     path.write_bytes(content)
-    blocks = iter(Session(path))
+    blocks = iter(Recording(path))
     assert sum(len(next(blocks).block.samples) for _ in range(40)) == 4 * 16_000
-    with pytest.raises(SessionError, match=f"damaged at byte {fifth} of {len(content)}"):
+    with pytest.raises(RecordingError, match=f"damaged at byte {fifth} of {len(content)}"):
         next(blocks)
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF1234WAVEfmt something", MAGIC[:-3]])
-def test_what_is_no_session_is_refused(tmp_path: Path, content: bytes):
+def test_what_is_no_recording_is_refused(tmp_path: Path, content: bytes):
     path = tmp_path / "talk.rvl"
     path.write_bytes(content)
-    with pytest.raises(SessionError, match="is no rivulet session"):
-        Session(path)
+    with pytest.raises(RecordingError, match="is no rivulet recording"):
+        Recording(path)
 
 
 def test_a_session_without_a_header_is_refused(tmp_path: Path):
     path = tmp_path / "talk.rvl"
     path.write_bytes(MAGIC)
-    with pytest.raises(SessionError, match="ends before its header"):
-        Session(path)
+    with pytest.raises(RecordingError, match="ends before its header"):
+        Recording(path)
 
 
 def test_a_missing_session_is_refused(tmp_path: Path):
-    with pytest.raises(SessionError, match="cannot be read"):
-        Session(tmp_path / "none.rvl")
+    with pytest.raises(RecordingError, match="cannot be read"):
+        Recording(tmp_path / "none.rvl")
 
 
 def test_a_session_is_never_overwritten(tiny: Recognizer, tmp_path: Path):
     path = tmp_path / "talk.rvl"
     path.write_text("precious")
-    with pytest.raises(SessionError, match="exists and is not overwritten"):
+    with pytest.raises(RecordingError, match="exists and is not overwritten"):
         record(tiny, path, seconds=1.0)
     assert path.read_text() == "precious"
 
@@ -236,16 +236,16 @@ class FullDisk:
 
 def listen_until_full(
     tiny: Recognizer, path: Path, room: int, ends_with: Exception | None = None
-) -> tuple[Listening, list[LiveEvent], Exception]:
+) -> tuple[LiveSession, list[LiveEvent], Exception]:
     """Save six seconds on a disk with `room` bytes after the header; return what came out."""
     signal = SignalFormat("simulated", 16_000, 1)
     sound = looped(babble(16_000, 1))
     source = SimulatedMicrophone(signal, sound, 6.0, ends_with=ends_with)
-    session = Listening(tiny, source, path)
+    session = LiveSession(tiny, source, path)
     assert session._saver is not None
     session._saver._file = FullDisk(session._saver._file, room)  # type: ignore[assignment]
     events: list[LiveEvent] = []
-    with pytest.raises((SessionError, DeviceError)) as raised:
+    with pytest.raises((RecordingError, DeviceError)) as raised:
         events.extend(session)
     return session, events, raised.value
 
@@ -261,7 +261,7 @@ def test_a_full_disk_costs_no_word_and_nothing_that_was_saved(
         room = len(whole) - ends[0] - 1
     path = tmp_path / "talk.rvl"
     session, events, error = listen_until_full(tiny, path, room)
-    told = [event for event in events if isinstance(event, Finding) and event.check == "save"]
+    told = [event for event in events if isinstance(event, InputWarning) and event.check == "save"]
     assert [live_event_to_dict(e) for e in events if e not in told] == expected
     (finding,) = told
     assert finding.message == str(error) == str(session.unsaved)
@@ -287,14 +287,14 @@ def test_a_device_that_vanishes_after_the_disk_was_full_is_told_as_well(
     session, events, error = listen_until_full(tiny, tmp_path / "talk.rvl", 0, ends_with=gone)
     assert error is gone
     assert session.unsaved is not None
-    assert sum(isinstance(event, Finding) and event.check == "save" for event in events) == 1
+    assert sum(isinstance(event, InputWarning) and event.check == "save" for event in events) == 1
 
 
 def test_leaving_the_iterator_on_a_full_disk_is_harmless(tiny: Recognizer, tmp_path: Path):
     source = SimulatedMicrophone(
         SignalFormat("simulated", 16_000, 1), looped(babble(16_000, 1)), 6.0
     )
-    session = Listening(tiny, source, tmp_path / "talk.rvl")
+    session = LiveSession(tiny, source, tmp_path / "talk.rvl")
     assert session._saver is not None
     session._saver._file = FullDisk(session._saver._file, 0)  # type: ignore[assignment]
     events = iter(session)
@@ -310,7 +310,7 @@ def test_a_disk_without_room_for_the_header_keeps_no_file(tiny: Recognizer, tmp_
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     try:
-        with pytest.raises(SessionError, match=r"cannot be written \(File too large\); choose"):
+        with pytest.raises(RecordingError, match=r"cannot be written \(File too large\); choose"):
             record(tiny, tmp_path / "talk.rvl", seconds=1.0)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -326,7 +326,7 @@ def test_a_folder_gets_a_file_named_by_the_date(tiny: Recognizer, tmp_path: Path
 def test_the_sound_can_be_taken_out_with_silence_in_the_gaps(tiny: Recognizer, tmp_path: Path):
     events = record(tiny, tmp_path / "talk.rvl", seconds=20.0, slowness=2.0)
     gaps = [event for event in events if event["type"] == "gap"]
-    seconds = export_wav(Session(tmp_path / "talk.rvl"), tmp_path / "talk.wav")
+    seconds = export_wav(Recording(tmp_path / "talk.rvl"), tmp_path / "talk.wav")
     assert seconds == 20.0
     with wave.open(str(tmp_path / "talk.wav")) as out:
         sound = np.frombuffer(out.readframes(out.getnframes()), "<i2")
@@ -341,7 +341,7 @@ def test_a_real_clock_waits_as_long_as_the_session_did(tiny: Recognizer, tmp_pat
     record(tiny, tmp_path / "talk.rvl", seconds=1.5)
     began = time.monotonic()
     report = ReplayReport()
-    list(replay(Session(tmp_path / "talk.rvl"), tiny, report, real_clock=True))
+    list(replay(Recording(tmp_path / "talk.rvl"), tiny, report, real_clock=True))
     assert time.monotonic() - began >= 1.5
     assert report.identical
 
@@ -350,7 +350,7 @@ def test_a_session_left_in_the_middle_has_an_end(tiny: Recognizer, tmp_path: Pat
     source = SimulatedMicrophone(
         SignalFormat("simulated", 16_000, 1), looped(babble(16_000, 1)), 60.0
     )
-    for event in Listening(tiny, source, tmp_path / "talk.rvl"):
+    for event in LiveSession(tiny, source, tmp_path / "talk.rvl"):
         if isinstance(event, Final):
             break
     report, _ = run_again(tmp_path / "talk.rvl", tiny)

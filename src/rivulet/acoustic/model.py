@@ -200,7 +200,7 @@ class AcousticModel(nn.Module):
             self.row.bias.zero_()  # type: ignore[union-attr]
 
     @property
-    def parameters_count(self) -> int:
+    def num_parameters(self) -> int:
         """Number of weights."""
         return sum(parameter.numel() for parameter in self.parameters())
 

@@ -7,7 +7,7 @@ from rivulet.commands.listen import add_device_flags
 from rivulet.errors import ConfigError, DeviceError
 
 if TYPE_CHECKING:
-    from rivulet.live.checks import Finding, Levels
+    from rivulet.live.checks import InputWarning, Levels
     from rivulet.live.microphone import Source
 
 SECONDS_RANGE = (3.0, 3600.0)  # a finding needs up to 3 windows of 1 s
@@ -68,16 +68,16 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def examine(source: "Source", seconds: float) -> "tuple[list[Finding], Levels]":
+def examine(source: "Source", seconds: float) -> "tuple[list[InputWarning], Levels]":
     """Listen for `seconds`; return the findings and the loudest second.
 
     Raises:
         DeviceError: the device vanished.
     """
-    from rivulet.live.checks import Doctor
+    from rivulet.live.checks import InputMonitor
 
-    doctor = Doctor(source.format)
-    found: list[Finding] = []
+    doctor = InputMonitor(source.format)
+    found: list[InputWarning] = []
     loudest = doctor.levels
     try:
         for block in source:

@@ -145,23 +145,23 @@ def add_endpoint_flags(parser: argparse.ArgumentParser) -> None:
     default = EndpointConfig()
     group = parser.add_argument_group("endpoints (Kaldi's rules, in seconds; inf switches one off)")
     group.add_argument(
-        "--rule1-silence",
+        "--no-speech-timeout",
         type=float,
-        default=default.rule1_silence_s,
+        default=default.no_speech_timeout_s,
         metavar="S",
         help="silence that ends a segment without speech (%(default)s)",
     )
     group.add_argument(
-        "--rule2-silence",
+        "--trailing-silence",
         type=float,
-        default=default.rule2_silence_s,
+        default=default.trailing_silence_s,
         metavar="S",
         help="silence that ends a segment after speech (%(default)s)",
     )
     group.add_argument(
-        "--rule3-length",
+        "--max-segment",
         type=float,
-        default=default.rule3_length_s,
+        default=default.max_segment_s,
         metavar="S",
         help="the longest segment (%(default)s)",
     )
@@ -177,7 +177,7 @@ def load_recognizer(args: argparse.Namespace) -> "Recognizer":
     if args.threads < 1:
         raise ConfigError(f"{args.threads} threads cannot compute; use at least 1.")
     torch.set_num_threads(args.threads)
-    endpoint = EndpointConfig(args.rule1_silence, args.rule2_silence, args.rule3_length)
+    endpoint = EndpointConfig(args.no_speech_timeout, args.trailing_silence, args.max_segment)
     recognizer = Recognizer.load(args.model, args.block_ms, endpoint, args.decoder)
     return _with_decoder_flags(recognizer, args)
 

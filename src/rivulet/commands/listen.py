@@ -15,11 +15,11 @@ from rivulet.commands.flags import (
     add_model_flags,
     load_recognizer,
 )
-from rivulet.errors import ConfigError, SessionError
+from rivulet.errors import ConfigError, RecordingError
 from rivulet.writers import FORMATS
 
 if TYPE_CHECKING:
-    from rivulet.live.listening import Listening
+    from rivulet.live.listening import LiveSession
     from rivulet.live.stream import LiveEvent
 
 
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _listen(args: argparse.Namespace) -> int:
     from rivulet.live import microphone
-    from rivulet.live.listening import Listening
+    from rivulet.live.listening import LiveSession
 
     queue_s = microphone.QUEUE_S if args.queue is None else args.queue
     source = microphone.microphone(args.device, args.rate, args.channels, queue_s)
@@ -76,7 +76,7 @@ def _listen(args: argparse.Namespace) -> int:
     except BaseException:
         source.close()
         raise
-    listening = Listening(recognizer, source, args.save)
+    listening = LiveSession(recognizer, source, args.save)
     sinks: list[Callable[[LiveEvent], None]] = []
     try:
         with stopped_by_signals(listening), ExitStack() as stack:
@@ -84,7 +84,7 @@ def _listen(args: argparse.Namespace) -> int:
             for event in listening:
                 for sink in sinks:
                     sink(event)
-    except SessionError:
+    except RecordingError:
         if listening.unsaved is None or _warn not in sinks:
             raise
         return 1  # the sentence went to standard error when it happened
@@ -115,7 +115,7 @@ def list_devices() -> int:
 
 
 @contextmanager
-def stopped_by_signals(listening: "Listening") -> Iterator[None]:
+def stopped_by_signals(listening: "LiveSession") -> Iterator[None]:
     """Turn the first Ctrl-C, or a terminate signal, into a tidy end; a second one is not caught."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -133,7 +133,7 @@ def stopped_by_signals(listening: "Listening") -> Iterator[None]:
 def _sinks(
     args: argparse.Namespace,
     device: str,
-    listening: "Listening",
+    listening: "LiveSession",
     stack: ExitStack,
 ) -> "list[Callable[[LiveEvent], None]]":
     """Return where events go: the screen or standard output, and the file of --output."""
@@ -164,8 +164,8 @@ def _sinks(
 
 def _warn(event: "LiveEvent") -> None:
     """Print a warning where the transcript is not."""
-    from rivulet.live.checks import Finding
+    from rivulet.live.checks import InputWarning
 
-    if isinstance(event, Finding):
+    if isinstance(event, InputWarning):
         sys.stderr.write(f"rivulet: warning: {event.message}\n")
         sys.stderr.flush()

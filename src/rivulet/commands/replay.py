@@ -1,4 +1,4 @@
-"""`rivulet replay talk.rvl`: run a saved session again and prove that every event is the same."""
+"""`rivulet replay talk.rvl`: run a recording again and prove that every event is the same."""
 
 import argparse
 import contextlib
@@ -7,20 +7,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rivulet.errors import CheckpointError, SessionError
+from rivulet.errors import CheckpointError, RecordingError
 from rivulet.writers import FORMATS
 
 if TYPE_CHECKING:
-    from rivulet.live.recording import Session
+    from rivulet.live.recording import Recording
     from rivulet.live.replay import ReplayReport
     from rivulet.recognizer import Recognizer
 
 
 def add_parser(commands: Any) -> None:
     """Declare the command."""
-    parser = commands.add_parser("replay", help="run a saved session again", description=__doc__)
-    parser.add_argument("session", type=Path, metavar="PATH", help="made by listen --save")
-    parser.add_argument("-m", "--model", help="name or folder (the name in the session)")
+    parser = commands.add_parser("replay", help="run a recording again", description=__doc__)
+    parser.add_argument("recording", type=Path, metavar="PATH", help="made by listen --save")
+    parser.add_argument("-m", "--model", help="name or folder (the name in the recording)")
     parser.add_argument(
         "--clock",
         choices=("fast", "real"),
@@ -36,81 +36,81 @@ def run(args: argparse.Namespace) -> int:
     """Replay; return 0 if every event is identical.
 
     Raises:
-        SessionError: an event differs, the file is damaged, or the model is another.
+        RecordingError: an event differs, the file is damaged, or the model is another.
     """
-    from rivulet.live.recording import Session, export_wav
+    from rivulet.live.recording import Recording, export_wav
 
-    session = Session(args.session)
+    recording = Recording(args.recording)
     if args.wav is not None:
-        seconds = export_wav(session, args.wav)
+        seconds = export_wav(recording, args.wav)
         sys.stderr.write(f"rivulet: {seconds:.1f} s of sound written to {args.wav}\n")
         return 0
-    return _replay(args, session)
+    return _replay(args, recording)
 
 
-def _replay(args: argparse.Namespace, session: "Session") -> int:
+def _replay(args: argparse.Namespace, recording: "Recording") -> int:
     import torch
 
     from rivulet.live.console import Transcript
     from rivulet.live.replay import ReplayReport, replay
 
-    torch.set_num_threads(session.header.threads)
-    recognizer = _recognizer(args.model, session)
+    torch.set_num_threads(recording.header.threads)
+    recognizer = _recognizer(args.model, recording)
     report = ReplayReport()
-    transcript = Transcript(args.format, sys.stdout, session.header.signal.device)
+    transcript = Transcript(args.format, sys.stdout, recording.header.signal.device)
     try:
-        for event in replay(session, recognizer, report, real_clock=args.clock == "real"):
+        for event in replay(recording, recognizer, report, real_clock=args.clock == "real"):
             transcript.write(event)
     finally:
         transcript.close(report.seconds)
     sys.stderr.write(f"rivulet: {_ending(report)}\n")
     if report.difference is not None:
-        raise SessionError(_difference(report, session))
+        raise RecordingError(_difference(report, recording))
     sys.stderr.write(f"rivulet: all {report.events} events are identical\n")
     return 0
 
 
-def _recognizer(wanted: str | None, session: "Session") -> "Recognizer":
-    """Load the model asked for, or look for the session's own by its digest, then its name."""
+def _recognizer(wanted: str | None, recording: "Recording") -> "Recognizer":
+    """Load the model asked for, or look for the recording's own by its digest, then its name."""
     from rivulet.checkpoint import DEFAULT_NAME
     from rivulet.recognizer import Recognizer
 
     if wanted is None:
         with contextlib.suppress(CheckpointError):
             usual = Recognizer.load(DEFAULT_NAME)
-            if usual.checkpoint.digest == session.header.digest:
+            if usual.checkpoint.digest == recording.header.digest:
                 return usual
     try:
-        return Recognizer.load(wanted or session.header.model)
+        return Recognizer.load(wanted or recording.header.model)
     except CheckpointError as error:
-        raise SessionError(
-            f"the model of {session.path}, {session.header.model!r} of sha256 "
-            f"{session.header.digest[:12]}…, is not here ({error}); give its folder with -m."
+        raise RecordingError(
+            f"the model of {recording.path}, {recording.header.model!r} of sha256 "
+            f"{recording.header.digest[:12]}…, is not here ({error}); give its folder with -m."
         ) from error
 
 
 def _ending(report: "ReplayReport") -> str:
     if not report.complete:
         return (
-            "the session was cut off, killed or for want of room on the disk; "
+            "the recording was cut off, killed or for want of room on the disk; "
             f"{report.seconds:.1f} s were recovered"
         )
-    return f"{report.seconds:.1f} s replayed; the session ended so: {report.reason}"
+    return f"{report.seconds:.1f} s replayed; the recording ended so: {report.reason}"
 
 
-def _difference(report: "ReplayReport", session: "Session") -> str:
+def _difference(report: "ReplayReport", recording: "Recording") -> str:
     from rivulet.live.recording import arithmetic
 
     assert report.difference is not None
     difference = report.difference
-    elsewhere = session.header.made_on != arithmetic()
+    elsewhere = recording.header.made_on != arithmetic()
     return (
         f"the replay differs at {difference.at_s:.2f} s: recorded "
         f"{json.dumps(difference.recorded)}, replayed {json.dumps(difference.replayed)}; "
         + (
-            f"the session was made on {session.header.made_on} and this is {arithmetic()}, "
+            f"the recording was made on {recording.header.made_on} and this is {arithmetic()}, "
             "whose sums may differ in the last bit."
             if elsewhere
-            else "rivulet has changed since, or this is a bug: please report it with the session."
+            else "rivulet has changed since, or this is a bug: please report it with the recording."
         )
     )

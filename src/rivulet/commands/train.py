@@ -164,7 +164,7 @@ def run_export(args: argparse.Namespace) -> int:
         checkpoint.load(args.beam).beam.config if args.beam else BeamConfig(),
     )
     made = export(args.training, args.output, config)
-    count = made.model.parameters_count
+    count = made.model.num_parameters
     size = sum(path.stat().st_size for path in args.output.rglob("*") if path.is_file())
     print(f"{args.output}: {count} weights, {len(made.tokenizer)} tokens, {size / 1e6:.1f} MB")
     return 0

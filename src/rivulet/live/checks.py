@@ -25,7 +25,7 @@ CHECKS = ("zeros", "clipping", "offset", "quiet", "overflow", "lost", "drift")
 
 
 @dataclass(frozen=True)
-class Finding:
+class InputWarning:
     """Which check failed, what was seen and what to do; `at` in seconds of the session."""
 
     check: str
@@ -41,7 +41,7 @@ class Levels:
     rms_db: float
 
 
-class Doctor:
+class InputMonitor:
     """Takes every block of a session, in order; its state has constant size."""
 
     def __init__(self, signal: SignalFormat) -> None:
@@ -67,7 +67,7 @@ class Doctor:
         """Seconds of the session so far, lost sound included."""
         return self._position / self._signal.sample_rate
 
-    def push(self, block: Block) -> list[Finding]:
+    def push(self, block: Block) -> list[InputWarning]:
         """Return what `block` brings to light."""
         self._position += block.lost + len(block.samples)
         found = [self._lost(block), self._zero_run(block), self._drift(block)]
@@ -78,14 +78,14 @@ class Doctor:
             self._window = _Window()
         return [finding for finding in found if finding is not None]
 
-    def _tell(self, check: str, message: str) -> Finding | None:
+    def _tell(self, check: str, message: str) -> InputWarning | None:
         last = self._told.get(check)
         if last is not None and self.now - last < AGAIN_S:
             return None
         self._told[check] = self.now
-        return Finding(check, message, round(self.now, 3))
+        return InputWarning(check, message, round(self.now, 3))
 
-    def _lost(self, block: Block) -> Finding | None:
+    def _lost(self, block: Block) -> InputWarning | None:
         rate = self._signal.sample_rate
         if block.queue_lost:
             return self._tell(
@@ -101,7 +101,7 @@ class Doctor:
             )
         return None
 
-    def _zero_run(self, block: Block) -> Finding | None:
+    def _zero_run(self, block: Block) -> InputWarning | None:
         sounding = np.flatnonzero(block.samples.any(axis=1))
         before = self._zeros
         run = before + (int(sounding[0]) if sounding.size else len(block.samples))
@@ -115,7 +115,7 @@ class Doctor:
             )
         return None
 
-    def _clipping(self) -> Finding | None:
+    def _clipping(self) -> InputWarning | None:
         share = self._window.clipped / max(self._window.values, 1)
         if share < CLIPPED_SHARE:
             return None
@@ -125,7 +125,7 @@ class Doctor:
             "clipped; lower the input level or move away from the microphone.",
         )
 
-    def _offset(self) -> Finding | None:
+    def _offset(self) -> InputWarning | None:
         share = abs(self._window.mean) / FULL_SCALE
         self._offsets = self._offsets + 1 if share > OFFSET_SHARE else 0
         if self._offsets < OFFSET_WINDOWS:
@@ -136,7 +136,7 @@ class Doctor:
             "input, cable or sound card.",
         )
 
-    def _quiet(self) -> Finding | None:
+    def _quiet(self) -> InputWarning | None:
         self._loudest_db = max(self._loudest_db, self._window.levels().peak_db)
         silent = self._zeros > ZEROS_S * self._signal.sample_rate  # has its own finding
         if self._loudest_db > QUIET_DB or self.now < QUIET_S or silent:
@@ -147,7 +147,7 @@ class Doctor:
             "should reach -30; if you spoke, raise the input level or choose another device.",
         )
 
-    def _drift(self, block: Block) -> Finding | None:
+    def _drift(self, block: Block) -> InputWarning | None:
         """Compare clocks by the earliest block of each window; a busy machine makes some late."""
         if not len(block.samples) or self.now < DRIFT_SETTLE_S:
             return None

@@ -14,8 +14,8 @@ from rich.live import Live
 from rich.text import Text
 
 from rivulet.events import Final, Partial
-from rivulet.live.checks import Finding
-from rivulet.live.listening import Listening
+from rivulet.live.checks import InputWarning
+from rivulet.live.listening import LiveSession
 from rivulet.live.microphone import Gap
 from rivulet.live.stream import LiveEvent, live_event_to_dict
 from rivulet.writers import JsonWriter, Writer, open_writer
@@ -62,7 +62,7 @@ class LiveView:
             self._live.console.print(line_of(event))
         self._refresh()
 
-    def meters(self, listening: Listening) -> None:
+    def meters(self, listening: LiveSession) -> None:
         """Redraw level, lag and drops, at most every 0.1 s."""
         now = time.monotonic()
         if now - self._drawn < REFRESH_S:
@@ -93,7 +93,7 @@ def open_line(partial: Partial, room: int) -> Text:
     return line
 
 
-def line_of(event: Final | Gap | Finding) -> Text:
+def line_of(event: Final | Gap | InputWarning) -> Text:
     """Return what stays on the screen of a finished segment, a gap or a warning."""
     if isinstance(event, Final):
         return Text.assemble((f"{clock(event.start)}  ", "cyan"), event.text)
@@ -144,7 +144,7 @@ class Transcript:
         if self._lines:
             self._out.write(json.dumps(live_event_to_dict(event)) + "\n")
             self._out.flush()
-        elif self._document and isinstance(event, (Gap, Finding)):
+        elif self._document and isinstance(event, (Gap, InputWarning)):
             self._told.append(live_event_to_dict(event))
         elif isinstance(event, Gap):
             self._gaps.append(event)

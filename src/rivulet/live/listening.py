@@ -1,4 +1,4 @@
-"""`listen`: a microphone, a recognizer, perhaps a saved session; an iterator or a callback."""
+"""`listen`: a microphone, a recognizer, perhaps a recording; an iterator or a callback."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rivulet.checkpoint import DEFAULT_NAME
-from rivulet.errors import DeviceError, RivuletError, SessionError
+from rivulet.errors import DeviceError, RecordingError, RivuletError
 from rivulet.events import Final
-from rivulet.live.checks import Finding, block_level_db
+from rivulet.live.checks import InputWarning, block_level_db
 from rivulet.live.microphone import QUEUE_S, Block, Source, microphone
-from rivulet.live.recording import SessionHeader, SessionWriter
+from rivulet.live.recording import RecordingHeader, RecordingWriter
 from rivulet.live.stream import LiveEvent, LiveStream
 from rivulet.recognizer import Recognizer
 
@@ -42,7 +42,7 @@ class Summary:
 
 
 @dataclass
-class Tally:
+class SessionStats:
     """Counts for the summary, in constant memory: lags go into bins of 1 ms."""
 
     heard: int = 0  # samples per channel
@@ -82,12 +82,13 @@ class Tally:
         )
 
 
-class Listening:
+class LiveSession:
     """A session that runs while it is iterated.
 
     Iterating yields events until `stop`, then the last words. If the device vanishes, what was
     heard is decoded, yielded and saved first, then DeviceError is raised. If the session cannot be
-    saved any more, a Finding says so at once; words go on, and SessionError is raised at the end.
+    saved any more, an InputWarning says so at once; words go on, and RecordingError is raised
+    at the end.
     """
 
     def __init__(
@@ -104,21 +105,21 @@ class Listening:
             save: where to keep the session, a file or a folder.
 
         Raises:
-            SessionError: `save` exists already or cannot be written.
+            RecordingError: `save` exists already or cannot be written.
         """
         self.source = source
         self.level_db = -200.0  # peak of the latest block, dBFS
         self.lag_s = 0.0  # of the latest block
-        self.on_block: Callable[[Listening], None] | None = None  # called after each, for meters
+        self.on_block: Callable[[LiveSession], None] | None = None  # called after each, for meters
         self._live = LiveStream(recognizer, source.format)
-        self._tally = Tally()
+        self._tally = SessionStats()
         self._finished = False
-        self._unsaved: SessionError | None = None
-        self._saver: SessionWriter | None = None
+        self._unsaved: RecordingError | None = None
+        self._saver: RecordingWriter | None = None
         if save is not None:
             try:
-                header = SessionHeader.of(recognizer, source.format)
-                self._saver = SessionWriter(Path(save), header)
+                header = RecordingHeader.of(recognizer, source.format)
+                self._saver = RecordingWriter(Path(save), header)
             except RivuletError:
                 source.close()
                 raise
@@ -134,7 +135,7 @@ class Listening:
         return self._saver.saved_s if self._saver else 0.0
 
     @property
-    def unsaved(self) -> SessionError | None:
+    def unsaved(self) -> RecordingError | None:
         """Why the session cannot be saved any more; None while it can."""
         return self._unsaved
 
@@ -162,7 +163,7 @@ class Listening:
 
         Raises:
             DeviceError: the device vanished; everything it gave was yielded before.
-            SessionError: the session could not be saved to its end; every word was yielded before.
+            RecordingError: the session could not be saved to its end; every word was yielded.
         """
         vanished: DeviceError | None = None
         last: list[LiveEvent] = []
@@ -193,19 +194,19 @@ class Listening:
         if self._saver is not None and self._unsaved is None:
             try:
                 self._saver.write(block, events, self.lag_s)
-            except SessionError as error:
+            except RecordingError as error:
                 events = [*events, self._give_up(error)]
         if self.on_block is not None:
             self.on_block(self)
         return events
 
-    def _give_up(self, error: SessionError) -> Finding:
+    def _give_up(self, error: RecordingError) -> InputWarning:
         """Go on without saving."""
         self._unsaved = error
-        return Finding("save", str(error), round(self.now_s, 3))
+        return InputWarning("save", str(error), round(self.now_s, 3))
 
     def _finish(self, reason: str) -> list[LiveEvent]:
-        """Decode the last words and close the saved session; once."""
+        """Decode the last words and close the recording; once."""
         if self._finished:
             return []
         self._finished = True
@@ -214,7 +215,7 @@ class Listening:
         if self._saver is not None and self._unsaved is None:
             try:
                 self._saver.close(events, reason)
-            except SessionError as error:
+            except RecordingError as error:
                 return [*events, self._give_up(error)]
         return events
 
@@ -222,7 +223,7 @@ class Listening:
 class Background:
     """A session in its own thread, which hands every event to a callback."""
 
-    def __init__(self, listening: Listening, on_event: Callable[[LiveEvent], None]) -> None:
+    def __init__(self, listening: LiveSession, on_event: Callable[[LiveEvent], None]) -> None:
         """Start at once."""
         self._listening = listening
         self._on_event = on_event
@@ -277,7 +278,7 @@ def listen(
     model: str | Path | Recognizer = DEFAULT_NAME,
     save: str | Path | None = None,
     queue_s: float = QUEUE_S,
-) -> Listening:
+) -> LiveSession:
     """Open a microphone and return the session; iterate for its events.
 
     Args:
@@ -291,10 +292,10 @@ def listen(
     Raises:
         DeviceError: no PortAudio library, no such device, or a refused rate.
         CheckpointError: the model is missing or altered.
-        SessionError: `save` exists already or cannot be written.
+        RecordingError: `save` exists already or cannot be written.
     """
     recognizer = model if isinstance(model, Recognizer) else Recognizer.load(model)
-    return Listening(recognizer, microphone(device, sample_rate, channels, queue_s), save)
+    return LiveSession(recognizer, microphone(device, sample_rate, channels, queue_s), save)
 
 
 def listen_in_background(

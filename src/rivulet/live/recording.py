@@ -1,4 +1,4 @@
-"""Sessions that can be replayed: sound, block times and events in one file that survives a kill.
+"""Recordings that can be replayed: sound, block times and events in one file that survives a kill.
 
 A file begins with the line MAGIC. Records follow, each written by one system call:
 
@@ -8,7 +8,7 @@ A file begins with the line MAGIC. Records follow, each written by one system ca
     payload  4 bytes: length of its JSON, the JSON compressed with zlib, then FLAC
 
 A PART holds whole blocks: what happened to each, the events it brought, and their sound as FLAC of
-at most 8 channels each. A killed session lacks its last, unfinished second and nothing before it.
+at most 8 channels each. A killed recording lacks its last, unfinished second and nothing before it.
 Where the disk is full, the record that does not fit is taken back, and the file ends as if killed.
 """
 
@@ -33,7 +33,7 @@ import torch
 
 from rivulet.decoding.settings import DecoderSettings
 from rivulet.endpoint import EndpointConfig
-from rivulet.errors import SessionError
+from rivulet.errors import RecordingError
 from rivulet.live.microphone import Block, DeviceSamples, SignalFormat
 from rivulet.live.stream import LiveEvent, live_event_to_dict
 from rivulet.recognizer import Recognizer
@@ -48,7 +48,7 @@ FLAC_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # 
 
 
 @dataclass(frozen=True)
-class SessionHeader:
+class RecordingHeader:
     """Everything a replay needs besides the sound.
 
     digest: of the model, as in `Checkpoint.digest`.
@@ -66,8 +66,8 @@ class SessionHeader:
     decoder: DecoderSettings = field(default_factory=DecoderSettings)
 
     @classmethod
-    def of(cls, recognizer: Recognizer, signal: SignalFormat) -> "SessionHeader":
-        """Describe a session that begins now."""
+    def of(cls, recognizer: Recognizer, signal: SignalFormat) -> "RecordingHeader":
+        """Describe a recording that begins now."""
         return cls(
             signal=signal,
             model=recognizer.checkpoint.name,
@@ -82,7 +82,7 @@ class SessionHeader:
 
 
 @dataclass(frozen=True)
-class HeardBlock:
+class RecordedBlock:
     """A block as it was recorded, how late it was recognized, and its events as plain data."""
 
     block: Block
@@ -90,14 +90,14 @@ class HeardBlock:
     events: list[dict[str, Any]]
 
 
-class SessionWriter:
-    """Appends a session to a file, a record about every second."""
+class RecordingWriter:
+    """Appends a recording to a file, a record about every second."""
 
-    def __init__(self, path: Path, header: SessionHeader) -> None:
+    def __init__(self, path: Path, header: RecordingHeader) -> None:
         """Create `path`, or a file named by the date if it is a folder.
 
         Raises:
-            SessionError: the file exists, or the folder does not or is not writable.
+            RecordingError: the file exists, or the folder does not or is not writable.
         """
         self.path = path / (header.started.replace(":", "") + SUFFIX) if path.is_dir() else path
         self._signal = header.signal
@@ -110,11 +110,11 @@ class SessionWriter:
             self._file = self.path.open("xb", buffering=0)
             self._begin(MAGIC + _record(b"HEAD", asdict(header)))
         except FileExistsError as error:
-            raise SessionError(
+            raise RecordingError(
                 f"{self.path} exists and is not overwritten; choose another name for --save."
             ) from error
         except OSError as error:
-            raise SessionError(
+            raise RecordingError(
                 f"{self.path} cannot be written ({error.strerror}); choose another --save."
             ) from error
 
@@ -135,7 +135,7 @@ class SessionWriter:
         """Take a block, the events it brought and how late that was.
 
         Raises:
-            SessionError: the disk is full; the file is closed, what it holds can be replayed.
+            RecordingError: the disk is full; the file is closed, what it holds can be replayed.
         """
         told = {
             "n": len(block.samples),
@@ -154,10 +154,10 @@ class SessionWriter:
             self._flush()
 
     def close(self, events: list[LiveEvent], reason: str) -> None:
-        """Write what is held, the last events and why the session ended.
+        """Write what is held, the last events and why the recording ended.
 
         Raises:
-            SessionError: the disk is full; the file is closed, what it holds can be replayed.
+            RecordingError: the disk is full; the file is closed, what it holds can be replayed.
         """
         if self._file.closed:
             return
@@ -184,7 +184,7 @@ class SessionWriter:
             with contextlib.suppress(OSError):
                 os.truncate(self.path, self._saved)  # no half record at the end
             self._file.close()
-            raise SessionError(
+            raise RecordingError(
                 f"{self.path} cannot be written any more ({error.strerror}): {self._saved} bytes "
                 f"with {self._saved_s:.1f} s of sound are saved and can be replayed, the "
                 f"{len(record)} bytes that came next and all that follows are lost; make room on "
@@ -206,11 +206,11 @@ def _record(kind: bytes, content: dict[str, Any], sound: bytes = b"") -> bytes:
 
 
 @dataclass
-class Session:
-    """A saved session, read record by record and never held whole."""
+class Recording:
+    """A recording, read record by record and never held whole."""
 
     path: Path
-    header: SessionHeader = field(init=False)
+    header: RecordingHeader = field(init=False)
     last_events: list[dict[str, Any]] = field(default_factory=list)
     reason: str | None = None  # why it ended; None while it was not read to its end, or if killed
 
@@ -218,27 +218,27 @@ class Session:
         """Read the header.
 
         Raises:
-            SessionError: the file is missing or no session.
+            RecordingError: the file is missing or no recording.
         """
         with self._open() as file:
             kind, content, _ = next(self._records(file), (b"", {}, b""))
         if kind != b"HEAD":
-            raise SessionError(
+            raise RecordingError(
                 f"{self.path} ends before its header; nothing can be recovered from it."
             )
         signal, endpoint = content.pop("signal"), content.pop("endpoint")
-        self.header = SessionHeader(
+        self.header = RecordingHeader(
             signal=SignalFormat(**signal),
             endpoint=EndpointConfig(**endpoint),
             decoder=DecoderSettings.of(content.pop("decoder", {})),
             **content,
         )
 
-    def __iter__(self) -> Iterator[HeardBlock]:
+    def __iter__(self) -> Iterator[RecordedBlock]:
         """Yield every block.
 
         Raises:
-            SessionError: a record is damaged; what came before it was yielded.
+            RecordingError: a record is damaged; what came before it was yielded.
         """
         self.reason = None
         with self._open() as file:
@@ -253,13 +253,13 @@ class Session:
         try:
             file = self.path.open("rb")
         except OSError as error:
-            raise SessionError(
+            raise RecordingError(
                 f"{self.path} cannot be read ({error.strerror}); check the name."
             ) from error
         if file.read(len(MAGIC)) != MAGIC:
             file.close()
-            raise SessionError(
-                f"{self.path} is no rivulet session: its first {len(MAGIC)} bytes are not "
+            raise RecordingError(
+                f"{self.path} is no rivulet recording: its first {len(MAGIC)} bytes are not "
                 f"{MAGIC.decode().strip()!r}; give a file made by `rivulet listen --save`."
             )
         return file
@@ -274,7 +274,7 @@ class Session:
                 return
             payload = file.read(length)
             if zlib.crc32(payload) != checksum or kind not in (b"HEAD", b"PART", b"DONE"):
-                raise SessionError(
+                raise RecordingError(
                     f"{self.path} is damaged at byte {at} of {file.tell() + left - length}; "
                     "what came before was read, get the file again."
                 )
@@ -283,15 +283,15 @@ class Session:
             yield kind, json.loads(zlib.decompress(packed)), payload[COUNT.size + size :]
 
 
-def export_wav(session: Session, path: Path) -> float:
+def export_wav(recording: Recording, path: Path) -> float:
     """Write the device sound to `path`, silence where some was lost; return its seconds."""
-    signal = session.header.signal
+    signal = recording.header.signal
     frames = 0
     with wave.open(str(path), "wb") as out:
         out.setnchannels(signal.channels)
         out.setsampwidth(2)  # bytes of int16
         out.setframerate(signal.sample_rate)
-        for heard in session:
+        for heard in recording:
             lost = np.zeros((heard.block.lost, signal.channels), np.int16)
             for piece in (lost, heard.block.samples):
                 out.writeframes(piece.astype("<i2").tobytes())
@@ -305,7 +305,7 @@ def arithmetic() -> str:
     return f"{platform.system()} {platform.machine()} {capability}, torch {torch.__version__}"
 
 
-def _blocks(content: dict[str, Any], sound: bytes, signal: SignalFormat) -> Iterator[HeardBlock]:
+def _blocks(content: dict[str, Any], sound: bytes, signal: SignalFormat) -> Iterator[RecordedBlock]:
     samples = _decode(sound, content["flac"], signal.channels)
     start = 0
     for told in content["blocks"]:
@@ -318,7 +318,7 @@ def _blocks(content: dict[str, Any], sound: bytes, signal: SignalFormat) -> Iter
             told.get("overflowed", False),
             told.get("device_s", 0.0),
         )
-        yield HeardBlock(block, told.get("lag_s", 0.0), told.get("events", []))
+        yield RecordedBlock(block, told.get("lag_s", 0.0), told.get("events", []))
         start = end
 
 

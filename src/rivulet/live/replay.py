@@ -1,4 +1,4 @@
-"""A saved session run again, and where its events first differ from the recorded ones."""
+"""A recording run again, and where its events first differ from the recorded ones."""
 
 import json
 import time
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rivulet.errors import SessionError
-from rivulet.live.recording import Session
+from rivulet.errors import RecordingError
+from rivulet.live.recording import Recording
 from rivulet.live.stream import LiveEvent, LiveStream, live_event_to_dict
 from rivulet.recognizer import Recognizer
 
@@ -28,7 +28,7 @@ class ReplayReport:
     events: int = 0
     seconds: float = 0.0
     complete: bool = False  # False: killed, or the disk was full: its last words are not recorded
-    reason: str = "killed"  # how the session ended
+    reason: str = "killed"  # how the recording ended
     difference: Difference | None = None
 
     @property
@@ -38,23 +38,23 @@ class ReplayReport:
 
 
 def replay(
-    session: Session, recognizer: Recognizer, report: ReplayReport, real_clock: bool = False
+    recording: Recording, recognizer: Recognizer, report: ReplayReport, real_clock: bool = False
 ) -> Iterator[LiveEvent]:
-    """Run a session again, yield every event and fill in `report`.
+    """Run a recording again, yield every event and fill in `report`.
 
     Args:
-        session: the record.
+        recording: the record.
         recognizer: with the model of the record; block and endpoints are taken from the record.
         report: receives the first difference, if there is one.
-        real_clock: wait for each block as long as the session did.
+        real_clock: wait for each block as long as the recording did.
 
     Raises:
-        SessionError: the model is another, or the file is damaged.
+        RecordingError: the model is another, or the file is damaged.
     """
-    header = session.header
+    header = recording.header
     if recognizer.checkpoint.digest != header.digest:
-        raise SessionError(
-            f"{session.path} was made with the model {header.model!r} of sha256 "
+        raise RecordingError(
+            f"{recording.path} was made with the model {header.model!r} of sha256 "
             f"{header.digest[:12]}…, and this one is {recognizer.checkpoint.digest[:12]}…; give "
             "the same model with -m."
         )
@@ -65,18 +65,18 @@ def replay(
     )
     live = LiveStream(same, header.signal)
     began = time.monotonic()
-    for heard in session:
+    for heard in recording:
         if real_clock:
             time.sleep(max(0.0, heard.block.arrived_s - (time.monotonic() - began)))
         events = live.accept(heard.block)
         _compare(report, heard.events, events, live.now_s)
         yield from events
     report.seconds = live.now_s
-    report.complete = session.reason is not None
-    report.reason = session.reason or report.reason
+    report.complete = recording.reason is not None
+    report.reason = recording.reason or report.reason
     last = live.finish()
     if report.complete:
-        _compare(report, session.last_events, last, live.now_s)
+        _compare(report, recording.last_events, last, live.now_s)
     yield from last
 
 

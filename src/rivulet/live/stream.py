@@ -1,6 +1,6 @@
 """`LiveStream`: blocks of a device → events, gaps and findings. No I/O, no thread, no clock.
 
-Listening and replaying both run through it, which is why a replay can be exact.
+LiveSession and replaying both run through it, which is why a replay can be exact.
 """
 
 from dataclasses import asdict, dataclass, field, replace
@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rivulet.events import Event, Partial
-from rivulet.live.checks import Doctor, Finding
+from rivulet.live.checks import InputMonitor, InputWarning
 from rivulet.live.microphone import Block, Gap, SignalFormat
 from rivulet.recognizer import Recognizer
 from rivulet.writers import event_to_dict
@@ -18,7 +18,7 @@ GAP_SILENCE_S = (
     1.0  # of a gap, so much is heard as silence and ends the segment; time jumps the rest
 )
 
-LiveEvent = Event | Gap | Finding
+LiveEvent = Event | Gap | InputWarning
 
 
 @dataclass
@@ -74,7 +74,7 @@ class LiveStream:
     def __init__(self, recognizer: Recognizer, signal: SignalFormat) -> None:
         """Begin at time 0."""
         self.signal = signal
-        self.doctor = Doctor(signal)
+        self.doctor = InputMonitor(signal)
         self._stream = recognizer.stream(signal.sample_rate)
         self._time = TimeLine()
         self._position = 0  # samples per channel of the session
@@ -116,7 +116,7 @@ def live_event_to_dict(event: LiveEvent) -> dict[str, Any]:
     """Return any event as plain data, `"type"` first."""
     if isinstance(event, Gap):
         return {"type": "gap", **asdict(event)}
-    if isinstance(event, Finding):
+    if isinstance(event, InputWarning):
         return {"type": "warning", **asdict(event)}
     return event_to_dict(event)
 

@@ -44,7 +44,7 @@ def read_systems(args: argparse.Namespace, watched: bool) -> "list[SystemConfig]
     from rivulet.evaluation.systems import SystemConfig, check_system
 
     fill_model_flags(args)
-    endpoint = EndpointConfig(args.rule1_silence, args.rule2_silence, args.rule3_length)
+    endpoint = EndpointConfig(args.no_speech_timeout, args.trailing_silence, args.max_segment)
     configs = []
     for item in ",".join(args.system or ["rivulet"]).split(","):
         label, _, model = item.strip().partition("=")
