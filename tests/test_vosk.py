@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import rivulet.vosk
-from rivulet.audio import AudioFile
+from rivulet.audio import SAMPLE_RATE, load
 from rivulet.errors import AudioError, ConfigError, RivuletError
 from rivulet.events import Final
 from rivulet.recognizer import Recognizer
@@ -25,9 +25,7 @@ def model() -> Model:
 
 @pytest.fixture(scope="module")
 def sound() -> tuple[bytes, int]:
-    with AudioFile(CLIP) as audio:
-        samples = np.concatenate(list(audio))[:, 0]
-        return (samples * 32767).astype("<i2").tobytes(), audio.sample_rate
+    return (load(CLIP) * 32767).astype("<i2").tobytes(), SAMPLE_RATE
 
 
 def results(recognizer: KaldiRecognizer, sound: bytes, size: int = 4000) -> list[dict[str, object]]:

@@ -1,14 +1,17 @@
 """Text that is only added to, OpenAI's answers, and who may connect; without a socket."""
 
+import io
 import json
 
 import pytest
 
 from rivulet.errors import ConfigError
 from rivulet.events import DisplayToken, Final, Partial, Word
+from rivulet.server.rendering import rendered
 from rivulet.server.settings import Access, Limits, check_host
 from rivulet.server.settled import SettledText
 from rivulet.server.transcription import Deltas, RequestError, Wishes, render, wishes_of
+from rivulet.writers import event_to_dict, open_writer
 
 FINAL = Final(
     0,
@@ -128,3 +131,40 @@ def test_limits_of_zero_are_refused() -> None:
         Limits(streams=0)
     with pytest.raises(ConfigError, match="idle_s"):
         Limits(idle_s=float("nan"))
+
+
+def test_finals_are_rendered_by_the_writers_of_the_command_line() -> None:
+    line = json.dumps(event_to_dict(FINAL)).encode()
+    expected = io.StringIO()
+    writer = open_writer("srt", expected, "", several=False)
+    writer.write(FINAL)
+    assert rendered(line, "srt") == expected.getvalue()
+    assert rendered(line + b"\n" + line, "txt") == "HELLO WORLD\nHELLO WORLD\n"
+    assert rendered(b"", "vtt") == "WEBVTT\n\n"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"words": 7},
+        {"words": [{"text": "A"}]},
+        {"start": float("nan")},
+        {"end": 1e300},
+        {"segment": None},
+        {"tokens": [{"text": "A", "first": 0, "last": 99}]},
+    ],
+)
+def test_lines_that_are_no_finals_are_refused(change: dict[str, object]) -> None:
+    line = json.dumps({**event_to_dict(FINAL), **change}).encode()
+    with pytest.raises(RequestError, match="line 1"):
+        rendered(line, "srt")
+    with pytest.raises(RequestError, match="docx"):
+        rendered(line, "docx")
+
+
+def test_warnings_reach_the_client() -> None:
+    assert json.loads(render(Wishes(), [FINAL], 2.0, ["a sentence."]))["warnings"] == [
+        "a sentence."
+    ]
+    lines = Deltas(Wishes("jsonl")).close(2.0, ["a sentence."]).splitlines()
+    assert [json.loads(line)["type"] for line in lines] == ["warning", "end"]

@@ -12,11 +12,10 @@ import wave
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from support.serving import pcm16, serving, text_of, transcribed
 
-from rivulet.audio import AudioFile
+from rivulet.audio import SAMPLE_RATE, load
 from rivulet.recognizer import Recognizer
 from rivulet.server.running import Server
 
@@ -41,9 +40,9 @@ def server(recognizer: Recognizer) -> Iterator[Server]:
 def clip(tmp_path: Path) -> Path:
     path = tmp_path / "clip.wav"
     source = ROOT / "data" / "samples" / "slt.flac"
-    with AudioFile(source) as audio, wave.open(str(path), "wb") as out:
-        out.setparams((1, 2, audio.sample_rate, 0, "NONE", ""))
-        out.writeframes(pcm16(np.concatenate(list(audio))[:, 0]))
+    with wave.open(str(path), "wb") as out:
+        out.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+        out.writeframes(pcm16(load(source)))
     return path
 
 

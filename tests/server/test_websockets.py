@@ -17,7 +17,7 @@ from support.serving import heard, pcm16, serving, text_of, transcribed
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
-from rivulet.audio import AudioFile
+from rivulet.audio import SAMPLE_RATE, load
 from rivulet.recognizer import Recognizer
 from rivulet.server.app import Settings
 from rivulet.server.running import Server
@@ -43,9 +43,7 @@ def nonsense(small: Recognizer) -> Iterator[Server]:
 @pytest.fixture(params=[8_000, 16_000, 48_000])
 def clip(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The clip as a WAV file of some rate."""
-    with AudioFile(CLIP) as audio:
-        samples = np.concatenate(list(audio))[:, 0]
-        resampled = soxr.resample(samples, audio.sample_rate, request.param)
+    resampled = soxr.resample(load(CLIP), SAMPLE_RATE, request.param)
     path = tmp_path / "clip.wav"
     with wave.open(str(path), "wb") as out:
         out.setnchannels(1)
@@ -110,9 +108,9 @@ def test_a_vosk_client_has_the_words_and_times_of_transcribe(
 
 def test_a_vosk_client_can_have_partial_words_and_hot_words(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "clip.wav"
-    with AudioFile(CLIP) as audio, wave.open(str(path), "wb") as out:
-        out.setparams((1, 2, audio.sample_rate, 0, "NONE", ""))
-        out.writeframes(pcm16(np.concatenate(list(audio))[:, 0]))
+    with wave.open(str(path), "wb") as out:
+        out.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+        out.writeframes(pcm16(load(CLIP)))
     wishes = {"partial_words": 1, "phrase_list": ["the bridge", "[unk]"], "max_alternatives": 3}
     replies = asyncio.run(as_vosk(server, path, **wishes))
     partial = next(reply for reply in replies if reply.get("partial_result"))
@@ -317,9 +315,8 @@ def test_a_foreign_page_cannot_connect(nonsense: Server) -> None:
 
 
 def test_a_server_that_ends_sends_last_results_first(recognizer: Recognizer) -> None:
-    with AudioFile(CLIP) as audio:
-        sound = pcm16(np.concatenate(list(audio))[:, 0])
-        expected = heard(recognizer, np.frombuffer(sound, "<i2"), audio.sample_rate)
+    sound = pcm16(load(CLIP))
+    expected = heard(recognizer, np.frombuffer(sound, "<i2"), SAMPLE_RATE)
 
     async def run(server: Server) -> tuple[dict[str, Any], dict[str, Any], int]:
         async with connect(at(server)) as vosk, native(server) as (own, _):

@@ -17,7 +17,7 @@ from wyoming.event import Event
 from wyoming.info import Describe, Info
 from wyoming.ping import Ping, Pong
 
-from rivulet.audio import AudioFile
+from rivulet.audio import SAMPLE_RATE, load
 from rivulet.recognizer import Recognizer
 from rivulet.server.app import Settings
 from rivulet.server.running import Server
@@ -35,8 +35,7 @@ def server(recognizer: Recognizer) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def clip() -> tuple[bytes, int]:
-    with AudioFile(CLIP) as audio:
-        return pcm16(np.concatenate(list(audio))[:, 0]), audio.sample_rate
+    return pcm16(load(CLIP)), SAMPLE_RATE
 
 
 def client(server: Server) -> AsyncTcpClient:

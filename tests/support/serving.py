@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rivulet.audio import AudioFile
+from rivulet.audio import SAMPLE_RATE, load
 from rivulet.events import Event, Final
 from rivulet.recognizer import Recognizer
 from rivulet.server.app import App, Settings
@@ -40,8 +40,7 @@ def serving(
 
 def transcribed(recognizer: Recognizer, path: Path) -> list[Final]:
     """What `rivulet transcribe` makes of a file."""
-    with AudioFile(path) as audio:
-        return heard(recognizer, np.concatenate(list(audio)), audio.sample_rate)
+    return heard(recognizer, load(path), SAMPLE_RATE)
 
 
 def heard(recognizer: Recognizer, samples: np.ndarray, rate: int) -> list[Final]:

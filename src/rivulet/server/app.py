@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from rivulet.server.connection import Connection, Connections
 from rivulet.server.metrics import CONTENT_TYPE, Metrics
 from rivulet.server.native_protocol import Greeting, NativeProtocol
 from rivulet.server.protocol import TRY_LATER, Protocol, reason_of
+from rivulet.server.rendering import BODY_BYTES, FORMATS, rendered
 from rivulet.server.settings import Access, Limits
 from rivulet.server.streams import Streams
 from rivulet.server.transcription import RequestError
-from rivulet.server.uploads import Uploads, failure
+from rivulet.server.uploads import Uploads, failure, limited_body
 from rivulet.server.vosk_protocol import DEFAULT_SAMPLE_RATE, VoskProtocol
 
 PAGE = files("rivulet.server") / "page"
@@ -82,6 +84,7 @@ class App:
             Route("/metrics", self._guarded(self._metrics)),
             Route("/v1/models", self._guarded(self._models)),
             Route("/v1/audio/transcriptions", self._guarded(self._transcribe), methods=["POST"]),
+            Route("/v1/render", self._guarded(self._render), methods=["POST"]),
             WebSocketRoute("/", self._vosk),
             WebSocketRoute("/v1/stream", self._native),
         ]
@@ -117,6 +120,15 @@ class App:
 
     async def _transcribe(self, request: Request) -> Response:
         return await self._uploads.transcribe(request)
+
+    async def _render(self, request: Request) -> Response:
+        format_name = request.query_params.get("format", "srt")
+        try:
+            body = await limited_body(request, BODY_BYTES)
+            text = await self.advancer.call(partial(rendered, body, format_name), live=False)
+        except RequestError as error:
+            return failure(error)
+        return Response(text, media_type=FORMATS[format_name])
 
     def _guarded(
         self, endpoint: Callable[[Request], Awaitable[Response]]

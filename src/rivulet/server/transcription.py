@@ -81,14 +81,17 @@ def wishes_of(fields: Iterable[tuple[str, str]], boost: float) -> Wishes:
     )
 
 
-def render(wishes: Wishes, finals: Sequence[Final], seconds: float) -> str:
-    """Return the whole answer for a file of `seconds`."""
+def render(
+    wishes: Wishes, finals: Sequence[Final], seconds: float, warnings: Sequence[str] = ()
+) -> str:
+    """Return the whole answer for a file of `seconds`; JSON says what was not as it should be."""
     text = " ".join(final.display for final in finals if final.display)
     if wishes.response_format == "json":
         usage = {"type": "duration", "seconds": math.ceil(seconds)}
-        return json.dumps({"text": text, "usage": usage})
+        return json.dumps({"text": text, "usage": usage, **_warned(warnings)})
     if wishes.response_format == "verbose_json":
-        return json.dumps(_verbose(wishes, finals, text, seconds))
+        answer = _verbose(wishes, finals, text, seconds)
+        return json.dumps({**answer, **_warned(warnings)})
     if wishes.response_format == "text":
         return text + "\n"
     out = io.StringIO()
@@ -124,10 +127,12 @@ class Deltas:
         delta = self._settled.push(event)
         return server_sent({"type": "transcript.text.delta", "delta": delta}) if delta else ""
 
-    def close(self, seconds: float) -> str:
+    def close(self, seconds: float, warnings: Sequence[str] = ()) -> str:
         """Return the last line, for a file of `seconds`."""
         if self._plain:
-            return json.dumps({"type": "end", "seconds": round(seconds, 3)}) + "\n"
+            told = [{"type": "warning", "message": sentence} for sentence in warnings]
+            end = {"type": "end", "seconds": round(seconds, 3)}
+            return "".join(json.dumps(line) + "\n" for line in (*told, end))
         return server_sent({"type": "transcript.text.done", "text": self._settled.text})
 
     def fail(self, error: RivuletError) -> str:
@@ -141,6 +146,10 @@ def error_body(sentence: str, status: int = 400, param: str | None = None) -> di
     """Return an error as OpenAI's clients read it."""
     kind = "invalid_request_error" if status < 500 else "server_error"
     return {"error": {"message": sentence, "type": kind, "param": param, "code": None}}
+
+
+def _warned(warnings: Sequence[str]) -> dict[str, Any]:
+    return {"warnings": list(warnings)} if warnings else {}
 
 
 def _verbose(wishes: Wishes, finals: Sequence[Final], text: str, seconds: float) -> dict[str, Any]:

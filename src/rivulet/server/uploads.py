@@ -41,6 +41,10 @@ class Upload:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
         self.name = name
 
+    def seekable(self) -> bool:
+        """Answer that FFmpeg may go back."""
+        return True
+
 
 class Recognition:
     """One file on its way through a stream."""
@@ -100,6 +104,11 @@ class Recognition:
             yield event
         if damage:
             raise damage
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was not as it should be with the file, in sentences."""
+        return self._audio.warnings if self._audio else []
 
     async def close(self) -> None:
         """Let go of the file."""
@@ -223,7 +232,7 @@ class Uploads:
             return failure(error, " ".join(final.display for final in finals))
         finally:
             await recognition.close()
-        body = render(recognition.wishes, finals, recognition.seconds)
+        body = render(recognition.wishes, finals, recognition.seconds, recognition.warnings)
         return Response(body, media_type=MEDIA_TYPES[recognition.wishes.response_format])
 
     async def _form(self, request: Request) -> FormData:
@@ -268,12 +277,26 @@ class Uploads:
         self._running -= 1
 
 
+async def limited_body(request: Request, limit: int) -> bytes:
+    """Return a request's body.
+
+    Raises:
+        RequestError: it has more than `limit` bytes.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise RequestError(f"a body of more than {limit / 1e6:.0f} MB is not taken.", 413)
+    return bytes(body)
+
+
 async def _lines(recognition: Recognition, deltas: Deltas) -> AsyncIterator[str]:
     try:
         async for event in recognition.events(_never):
             if line := deltas.push(event):
                 yield line
-        yield deltas.close(recognition.seconds)
+        yield deltas.close(recognition.seconds, recognition.warnings)
     except RivuletError as error:
         yield deltas.fail(error)
     finally:
