@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from support import ROOT
 
 from rivulet.acoustic.frames import FRAME_S
-from rivulet.decoding.decoder import GreedyDecoder
+from rivulet.decoding.confidence import WordEvidence
+from rivulet.decoding.decoder import DecodedWord, GreedyDecoder, WrappedDecoder
 from rivulet.decoding.settings import TimingConfig
 from rivulet.endpoint import EndpointConfig
 from rivulet.events import Final, Partial
@@ -80,6 +82,52 @@ def test_the_network_is_asked_to_begin_anew_after_every_five_seconds_of_silence(
         if patient.wants_reset:
             asked.append((block + 1) * BLOCK * FRAME_S)
     assert asked == pytest.approx([5.0, 10.0], abs=BLOCK * FRAME_S)
+
+
+class Graded(WrappedDecoder):
+    """Words of a mean log-probability that changes with time."""
+
+    def __init__(self, score):
+        super().__init__(GreedyDecoder(LETTERS))
+        self.score = score
+
+    def _graded(self, words: list[DecodedWord]):
+        return [replace(w, evidence=WordEvidence(self.score / 2, self.score / 2, 1)) for w in words]
+
+    def words(self):
+        return self._graded(super().words())
+
+    def finish_segment(self, keep_open_word=False):
+        return self._graded(super().finish_segment(keep_open_word))
+
+
+def graded(score):
+    return Segmenter(Graded(score), ENDPOINT, TimingConfig(), min_log_prob=-1.0)
+
+
+SPEECH = [1, 2, 0, 1, 3, 0, 1, 2, 0] + [0] * 11
+
+
+def test_a_segment_of_unlikely_words_is_dropped_and_what_was_shown_is_taken_back():
+    events = run(graded(-1.1), SPEECH)
+    assert not [e for e in events if isinstance(e, Final)]
+    assert any(e.text for e in events)
+    assert (events[-1].text, events[-1].stable) == ("", 0)
+    assert all(e.stable == 0 for e in events)
+
+
+def test_likely_words_are_what_they_were_without_the_threshold():
+    assert run(graded(-0.9), SPEECH) == run(segmenter(), SPEECH)
+
+
+def test_words_that_were_settled_stay_however_unlikely_they_become():
+    decoder = Graded(-0.9)
+    cut = Segmenter(decoder, ENDPOINT, TimingConfig(), min_log_prob=-1.0)
+    first = cut.push(rows(SPEECH[:8]), 0.32)
+    assert first[-1].stable
+    decoder.score = -3.0
+    events = cut.push(rows(SPEECH[8:]), 0.8)
+    assert [e.text for e in events if isinstance(e, Final)] == ["A B A"]
 
 
 def test_a_segmenter_needs_no_pytorch():

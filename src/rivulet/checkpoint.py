@@ -207,6 +207,7 @@ def _beam_settings(values: dict[str, Any]) -> BeamSettings:
         TimingConfig(**values.get("timing", {})),
         ConfidenceConfig(**values.get("confidence", {})),
         tuple(values.get("priors", ())),
+        values.get("min_log_prob"),
     )
 
 

@@ -156,6 +156,7 @@ class Recognizer:
             decoding.timing,
             self.checkpoint.model.config.lookahead,
             decoding.hot_phrases,
+            decoding.min_log_prob,
         )
 
     def stream(

@@ -1,5 +1,6 @@
 """`Segmenter`: log-probabilities → events. A decoder finds words, an endpointer ends segments."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 RESET_AFTER_SILENCE_S = 5.0  # seconds without speech after which the network should begin anew
 
 
+def mean_log_prob(words: Sequence[DecodedWord]) -> float:
+    """Return the mean natural log-probability of the words' path a frame; 0 if it is not known."""
+    known = [(w.end - w.start, w.evidence) for w in words if w.evidence]
+    total = sum(frames * (seen.agreement + seen.sharpness) for frames, seen in known)
+    return total / max(1, sum(frames for frames, _ in known))
+
+
 class Segmenter:
     """One live signal from the network's output on: what it says, cut into segments, with times."""
 
@@ -28,6 +36,7 @@ class Segmenter:
         timing: TimingConfig,
         lookahead: int = 0,
         hot_phrases: "Sequence[HotPhrase]" = (),
+        min_log_prob: float | None = None,
     ) -> None:
         """Begin at time 0.
 
@@ -37,12 +46,16 @@ class Segmenter:
             timing: the measured delay that is taken off word times.
             lookahead: output frames by which the network's rows are late.
             hot_phrases: those that finals name if they hold them.
+            min_log_prob: a segment whose words have a lower mean log-probability a frame is no
+                speech and is dropped, unless its words were settled before; None keeps all.
         """
         self._decoder = decoder
         self._endpointer = Endpointer(endpoint, FRAME_S)
         self._timing = timing
         self._lookahead_s = lookahead * FRAME_S
         self._phrases = hot_phrases
+        self._min_log_prob = -math.inf if min_log_prob is None else min_log_prob
+        self._accepted = False  # the open segment has settled words that count as speech
         self._silent_frames = 0  # in a row, up to here
         self._wants_reset = False
         self._segment = 0
@@ -60,20 +73,18 @@ class Segmenter:
         self._at = at
         self._wants_reset = False
         events: list[Event] = [event for row in log_probs for event in self._step(row[None])]
-        partial = self.partial()
-        if (partial.text, partial.stable) != self._shown:
-            self._shown = (partial.text, partial.stable)
-            events.append(partial)
-        return events
+        return [*events, *self._show()]
 
     def flush(self, at: float) -> list[Event]:
         """End the signal, which is `at` seconds long, and return the last events."""
         self._at = at
-        return list(self._close(self._decoder.finish_segment()))
+        events = list(self._close(self._decoder.finish_segment()))
+        return [*events, *self._show()]
 
     def partial(self) -> Partial:
         """Return the open segment as it reads now; asking changes nothing."""
-        words, settled = self._decoder.words(), self._decoder.settled()
+        words = self._decoder.words()
+        settled = self._decoder.settled() if self._accepted or self._is_likely(words) else 0
         text = " ".join(word.text for word in words)
         timed = tuple(self._timed(words[:settled]))
         return Partial(self._segment, text, settled, self._at, timed)
@@ -107,10 +118,22 @@ class Segmenter:
             self._silent_frames = 0
             self._wants_reset = True
 
+    def _show(self) -> Iterator[Partial]:
+        """Yield how the open segment reads, if it reads otherwise than was shown."""
+        partial = self.partial()
+        self._accepted = self._accepted or partial.stable > 0
+        if (partial.text, partial.stable) != self._shown:
+            self._shown = (partial.text, partial.stable)
+            yield partial
+
+    def _is_likely(self, words: Sequence[DecodedWord]) -> bool:
+        return mean_log_prob(words) >= self._min_log_prob
+
     def _close(self, words: list[DecodedWord]) -> Iterator[Event]:
+        accepted, self._accepted = self._accepted, False
+        if not words or not (accepted or self._is_likely(words)):
+            return  # what was shown is taken back by the next partial
         self._shown = ("", 0)
-        if not words:
-            return
         timed = tuple(self._timed(words))
         self._last_end = timed[-1].end
         text = " ".join(word.text for word in timed)

@@ -79,7 +79,9 @@ def test_confidence_is_fitted_and_stored(folder, tmp_path, capsys):
     arguments = ["calibrate", str(folder), "--manifest", str(tmp_path / "list.tsv")]
     assert main([*arguments, "--confidence", "--name", "samples"]) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
-    fitted = checkpoint.load(folder).beam.confidence
+    beam = checkpoint.load(folder).beam
+    fitted = beam.confidence
+    assert beam.min_log_prob < 0.0
     assert fitted.measured_on == "samples"
     assert dataclasses.asdict(fitted) == report["fitted"]
     assert sum(group["words"] for group in report["reliability"]["bins"]) > 10

@@ -3,9 +3,16 @@ import pytest
 from test_beam_recognizer import save_model
 
 from rivulet.decoding.confidence import ConfidenceConfig, WordEvidence
+from rivulet.decoding.decoder import DecodedWord
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import ConfigError
-from rivulet.evaluation.calibration import collect, fit, reliability
+from rivulet.evaluation.calibration import (
+    SegmentEvidence,
+    collect,
+    fit,
+    reliability,
+    speech_floor,
+)
 from rivulet.recognizer import Recognizer
 
 TRUE = ConfidenceConfig(bias=0.5, agreement=2.0, sharpness=1.0, phones=0.2)
@@ -55,6 +62,19 @@ def test_separation_by_hand():
     assert reliability([(low, True), (high, False)], TRUE).separation == 0.0
     assert reliability([(low, True), (low, False)], TRUE).separation == 0.5
     assert reliability([(low, True)], TRUE).separation == 0.5
+
+
+def segment(log_prob, *hits):
+    word = DecodedWord("WORD", 0, 10, 0.5, WordEvidence(log_prob, 0.0, 1))
+    return SegmentEvidence((word,) * len(hits), hits)
+
+
+def test_the_floor_of_speech_lies_among_the_least_likely_true_segments():
+    true = [segment(-n / 100.0, True, False) for n in range(101)]
+    false = [segment(-5.0, False, False, True)] * 50
+    assert speech_floor(true + false, 0.25) == pytest.approx(-0.75)
+    with pytest.raises(ConfigError, match="half right"):
+        speech_floor(false)
 
 
 def test_evidence_comes_from_the_stream_itself(tmp_path, babble, small):

@@ -27,7 +27,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--confidence",
         action="store_true",
-        help="fit the beam's confidence on every second utterance, report it on the others",
+        help="fit the beam's confidence on every second utterance, report it on the others; "
+        "find how unlikely the words of a segment may be",
     )
     parser.add_argument(
         "--priors",
@@ -113,19 +114,33 @@ def _confidence(
     args: argparse.Namespace, recognizer: "Recognizer", utterances: "list[Utterance]"
 ) -> dict[str, Any]:
     from rivulet import checkpoint
-    from rivulet.evaluation.calibration import collect, fit, reliability
+    from rivulet.evaluation.calibration import (
+        collect_segments,
+        evidence_of,
+        fit,
+        reliability,
+        speech_floor,
+    )
 
-    found = [
-        collect(recognizer, ((load_samples(u), u.text) for u in utterances[i::2])) for i in (0, 1)
+    segments = [
+        collect_segments(recognizer, ((load_samples(u), u.text) for u in utterances[i::2]))
+        for i in (0, 1)
     ]
+    found = [evidence_of(half) for half in segments]
+    floor = speech_floor([*segments[0], *segments[1]])
     name = args.name or f"every second utterance of {args.manifest.name}"
     fitted = fit(found[0], name)
     measured = reliability(found[1], fitted)
     beam = checkpoint.load(args.model).beam
-    checkpoint.store_beam(args.model, replace(beam, confidence=fitted))
+    checkpoint.store_beam(args.model, replace(beam, confidence=fitted, min_log_prob=floor))
     print(f"{'confidence':>12} {'words':>7} {'mean':>7} {'hits':>7}")
     for place, group in enumerate(measured.bins):
         tenth = f"{place / 10:.1f}-{(place + 1) / 10:.1f}"
         print(f"{tenth:>12} {group.words:7} {group.confidence:7.3f} {group.hit_rate:7.3f}")
     print(f"expected calibration error {measured.error:.4f}, separation {measured.separation:.3f}")
-    return {"fitted": asdict(fitted), "reliability": asdict(measured)}
+    print(f"segments below {floor:.3f} nats a frame are no speech")
+    return {
+        "fitted": asdict(fitted),
+        "reliability": asdict(measured),
+        "min_log_prob": floor,
+    }

@@ -111,9 +111,11 @@ class BeamSettings:
     """What was measured for the beam: its weights, its word delay, its confidence.
 
     priors: natural-log probability of each phone over speech, the blank first; () if not measured.
+    min_log_prob: of a segment's words, mean a frame: what is below is no speech; None for none.
     """
 
     config: BeamConfig = field(default_factory=BeamConfig)
     timing: TimingConfig = field(default_factory=TimingConfig)
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
     priors: tuple[float, ...] = ()
+    min_log_prob: float | None = None

@@ -25,6 +25,10 @@ class Decoding(Protocol):
         """How late it shows a word, as measured."""
 
     @property
+    def min_log_prob(self) -> float | None:
+        """What a segment's words must have in the mean, a frame, to count as speech."""
+
+    @property
     def hot_phrases(self) -> tuple[HotPhrase, ...]:
         """The phrases that gain."""
 
@@ -58,6 +62,7 @@ class GreedyDecoding:
     settings: DecoderSettings = field(default_factory=DecoderSettings)
     hot_phrases: tuple[HotPhrase, ...] = ()
     lexicon: tuple[str, ...] = ()
+    min_log_prob: float | None = None
 
     def decoder(self) -> Decoder:
         """Return a decoder for one stream."""
@@ -121,6 +126,11 @@ class BeamDecoding:
     def timing(self) -> TimingConfig:
         """How late it shows a word, as measured."""
         return self.measured.timing
+
+    @property
+    def min_log_prob(self) -> float | None:
+        """What a segment's words must have in the mean, a frame, to count as speech."""
+        return self.measured.min_log_prob
 
     @property
     def hot_phrases(self) -> tuple[HotPhrase, ...]:

@@ -1,6 +1,6 @@
 """What is measured of a finished model: phones' priors, and how far confidence can be believed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,10 @@ from rivulet.decoding.decoder import DecodedWord, Decoder, WrappedDecoder
 from rivulet.errors import ConfigError
 from rivulet.metrics import match_words
 from rivulet.recognizer import Recognizer
+from rivulet.segmenter import mean_log_prob
 
 BINS = 10
+FLOOR_SHARE = 0.005  # of true segments that may be dropped as no speech
 ROUNDS = 25  # of Newton's method; it settles in about eight
 LEAST_PRIOR = 1e-4  # a phone that is hardly ever written must not gain without bound
 RIDGE = 1e-3  # keeps the weights finite where right and wrong words can be told apart for certain
@@ -46,16 +48,24 @@ class Reliability:
     separation: float
 
 
+@dataclass(frozen=True)
+class SegmentEvidence:
+    """The words of a segment, and which of them are hits."""
+
+    words: tuple[DecodedWord, ...]
+    hits: tuple[bool, ...]
+
+
 class _EvidenceDecoder(WrappedDecoder):
-    """Keeps what the search saw of every word."""
+    """Keeps what the search saw of every word, segment by segment."""
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__(decoder)
-        self.finished: list[DecodedWord] = []
+        self.segments: list[list[DecodedWord]] = []
 
     def finish_segment(self, keep_open_word: bool = False) -> list[DecodedWord]:
         words = super().finish_segment(keep_open_word)
-        self.finished += words
+        self.segments.append(words)
         return words
 
 
@@ -67,20 +77,61 @@ def collect(
     Raises:
         ConfigError: the recognizer decodes greedily, or not one word was heard.
     """
+    return evidence_of(collect_segments(recognizer, clips))
+
+
+def evidence_of(segments: Iterable[SegmentEvidence]) -> list[tuple[WordEvidence, bool]]:
+    """Return the evidence of every word, and if it is a hit."""
+    pairs = (pair for s in segments for pair in zip(s.words, s.hits, strict=True))
+    return [(word.evidence, hit) for word, hit in pairs if word.evidence]
+
+
+def collect_segments(
+    recognizer: Recognizer, clips: Iterable[tuple[Samples, str]]
+) -> list[SegmentEvidence]:
+    """Return the segments with words that are heard in mono 16 kHz samples (n,).
+
+    Raises:
+        ConfigError: the recognizer decodes greedily, or not one word was heard.
+    """
     if recognizer.settings.name == "greedy":
         raise ConfigError("greedy decoding has 0 settings of confidence to fit; use the beam.")
-    found = []
+    found: list[SegmentEvidence] = []
     for samples, text in clips:
         decoder = _EvidenceDecoder(recognizer.decoding.decoder())
         stream = recognizer.stream(decoder=decoder)
         stream.accept(samples)
         stream.finish()
-        words = decoder.finished
-        hits = {j for _, j in match_words(text.split(), [word.text for word in words]).hits}
-        found += [(w.evidence, i in hits) for i, w in enumerate(words) if w.evidence]
+        found += _with_hits(text.split(), decoder.segments)
     if not found:
         raise ConfigError("0 words were heard, so confidence cannot be fitted; give more speech.")
     return found
+
+
+def _with_hits(
+    reference: Sequence[str], segments: Sequence[Sequence[DecodedWord]]
+) -> Iterator[SegmentEvidence]:
+    heard = [word.text for words in segments for word in words]
+    hits = {j for _, j in match_words(reference, heard).hits}
+    begin = 0
+    for words in filter(None, segments):
+        yield SegmentEvidence(tuple(words), tuple(begin + i in hits for i in range(len(words))))
+        begin += len(words)
+
+
+def speech_floor(segments: Iterable[SegmentEvidence], share: float = FLOOR_SHARE) -> float:
+    """Return the mean log-probability a frame below which lies `share` of true segments.
+
+    True are segments at least half of whose words are hits. Speech in another language, babble or
+    a tape played backwards also becomes words, but words that fit it less well than these.
+
+    Raises:
+        ConfigError: no segment is true.
+    """
+    scores = [mean_log_prob(s.words) for s in segments if 2 * sum(s.hits) >= len(s.hits)]
+    if not scores:
+        raise ConfigError("0 segments were half right; give speech that the model can read.")
+    return round(float(np.quantile(scores, share)), 4)
 
 
 @torch.inference_mode()
