@@ -3,11 +3,10 @@
 import contextlib
 
 import rivulet
-from rivulet.live.microphone import Gap
 
 with contextlib.suppress(KeyboardInterrupt):
     for event in rivulet.listen(device=None):
         if isinstance(event, rivulet.Final):
             print(f"{event.start:7.2f}  {event.text}")
-        elif isinstance(event, Gap):
+        elif isinstance(event, rivulet.Gap):
             print(f"{event.start:7.2f}  ({event.end - event.start:.2f} s of sound were lost)")

@@ -3,13 +3,12 @@
 import sys
 
 import rivulet
-from rivulet.audio import read
 
 
 def main() -> None:
     """Print every partial and final of the file named on the command line."""
     stream = rivulet.Recognizer.load().stream()
-    for samples in read(sys.argv[1]):
+    for samples in rivulet.audio.read(sys.argv[1]):
         for event in stream.accept(samples):
             print(f"{event.at:7.2f} s  {event.text}")
     for event in stream.finish():

@@ -259,3 +259,44 @@ def test_open_words_have_times_and_asking_for_them_changes_nothing(small, babble
         assert words == asked.words()
         assert all(a.end <= b.start for a, b in itertools.pairwise(words))
     assert [*events, *asked.finish()] == [*plain.accept(babble), *plain.finish()]
+
+
+def test_a_transcript_says_what_the_events_of_a_stream_say(small, babble):
+    finals = tuple(e for e in run(small, babble) if isinstance(e, Final))
+    transcript = small.transcribe(babble, 16_000)
+    assert transcript.segments == finals
+    assert transcript.seconds == 6.0
+    assert transcript.text == transcript.display == " ".join(final.text for final in finals)
+    assert transcript.words == tuple(word for final in finals for word in final.words)
+
+
+def test_a_path_a_file_an_array_and_blocks_are_all_sound(small):
+    path = SAMPLES / "slt.flac"
+    samples = audio.load(path)
+    wanted = small.transcribe(path)
+    assert wanted.text
+    assert wanted.seconds == len(samples) / 16_000
+    with path.open("rb") as file:
+        assert small.transcribe(file) == wanted
+    assert small.transcribe(str(path)) == wanted
+    assert small.transcribe(samples, 16_000) == wanted
+    assert small.transcribe(np.array_split(samples, 7), 16_000) == wanted
+    assert small.transcribe(audio.to_int16(samples), 16_000) == wanted
+
+
+@pytest.mark.parametrize(
+    ("source", "rate", "complaint"),
+    [
+        (np.zeros(10, np.float32), None, "give it, such as sample_rate=16000"),
+        ("nowhere.wav", None, "nowhere.wav does not exist"),
+        ("nowhere.wav", 16_000, "leave out sample_rate=16000"),
+        (b"\0\0", 16_000, "bytes is no sound"),
+        (7, None, "int is no sound"),
+        (np.float32(0.5), 16_000, "float32 is no sound"),
+        ([0.5, 0.5], 16_000, "0 dimensions"),
+        ([np.full(10, np.nan, np.float32)], 16_000, "10 of 10 samples are NaN"),
+    ],
+)
+def test_what_is_no_sound_is_refused_in_a_sentence(small, source, rate, complaint):
+    with pytest.raises(AudioError, match=complaint):
+        small.transcribe(source, rate)

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import RivuletError
-from rivulet.events import Event, Final, Partial, Word
+from rivulet.events import Event, Final, Partial, Transcript, Word
 
 if TYPE_CHECKING:
+    from rivulet import audio
     from rivulet.live.listening import listen, listen_in_background
+    from rivulet.live.microphone import Gap
     from rivulet.recognizer import Recognizer, Stream
 
 __version__ = "0.1.0"
@@ -17,30 +19,37 @@ __all__ = [
     "EndpointConfig",
     "Event",
     "Final",
+    "Gap",
     "Partial",
     "Recognizer",
     "RivuletError",
     "Stream",
+    "Transcript",
     "Word",
+    "audio",
     "listen",
     "listen_in_background",
 ]
 
 HOMES = {
+    "Gap": "rivulet.live.microphone",
     "Recognizer": "rivulet.recognizer",
     "Stream": "rivulet.recognizer",
     "listen": "rivulet.live.listening",
     "listen_in_background": "rivulet.live.listening",
 }
-"""name → module that is imported when it is first asked for, because it imports PyTorch."""
+"""name → module that is imported when it is first asked for: `import rivulet` takes no time."""
+MODULES = ("audio",)
 
 if not TYPE_CHECKING:  # a type checker would take it for a promise of every name
 
     def __getattr__(name):
+        if name in MODULES:
+            return import_module(f"{__name__}.{name}")
         if name not in HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = getattr(import_module(HOMES[name]), name)
         return globals()[name]
 
     def __dir__():
-        return sorted({*globals(), *HOMES})
+        return sorted({*globals(), *HOMES, *MODULES})

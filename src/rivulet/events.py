@@ -82,6 +82,29 @@ class Final:
         return _joined(self.tokens, self.text)
 
 
+@dataclass(frozen=True)
+class Transcript:
+    """A whole signal: its segments in order and its length in seconds."""
+
+    segments: tuple[Final, ...]
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        """All words."""
+        return " ".join(final.text for final in self.segments)
+
+    @property
+    def display(self) -> str:
+        """What people read; `text` where no `Formatter` was at work."""
+        return " ".join(final.display for final in self.segments)
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """Every word with its times."""
+        return tuple(word for final in self.segments for word in final.words)
+
+
 def _joined(tokens: tuple[DisplayToken, ...] | None, text: str) -> str:
     return text if tokens is None else " ".join(token.text for token in tokens)
 

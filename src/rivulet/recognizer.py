@@ -10,7 +10,7 @@ import numpy.typing as npt
 from rivulet.acoustic.features import FeatureExtractor
 from rivulet.acoustic.frames import FRAME_S, HOP, STRIDE, algorithmic_latency_ms
 from rivulet.acoustic.frontend import FrameBlock, Frontend
-from rivulet.audio import SAMPLE_RATE
+from rivulet.audio import SAMPLE_RATE, Sound, open_sound
 from rivulet.checkpoint import DEFAULT_NAME, Checkpoint, load
 from rivulet.decoding.decoder import Decoder
 from rivulet.decoding.graph import SearchGraph
@@ -18,7 +18,7 @@ from rivulet.decoding.settings import DecoderName, DecoderSettings, TimingConfig
 from rivulet.decoding.strategy import BeamDecoding, Decoding, GreedyDecoding
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import AudioError, ConfigError
-from rivulet.events import Event, Partial, Word
+from rivulet.events import Event, Final, Partial, Transcript, Word
 from rivulet.language.model import LanguageModel
 from rivulet.segmenter import Segmenter
 
@@ -176,6 +176,30 @@ class Recognizer:
         """
         return Stream(self.with_hot_words(hot_words or {}), sample_rate, decoder)
 
+    def transcribe(
+        self,
+        source: Sound,
+        sample_rate: int | None = None,
+        hot_words: Mapping[str, float] | None = None,
+    ) -> Transcript:
+        """Hear a whole signal and return what was said; the same path as a live one.
+
+        Args:
+            source: a path, an open binary file, an array (n,) or (n, channels), or an iterator of
+                such arrays.
+            sample_rate: of arrays, in Hz; files know their own.
+            hot_words: phrases to expect and their boosts in nats.
+
+        Raises:
+            AudioError: it is no sound, it cannot be read to its end, or the rate is missing.
+            ConfigError: a hot phrase cannot be used.
+        """
+        with open_sound(source, sample_rate) as (rate, blocks):
+            stream = self.stream(rate, hot_words)
+            events = [event for block in blocks for event in stream.accept(block)]
+        events += stream.finish()
+        return Transcript(tuple(e for e in events if isinstance(e, Final)), stream.seconds)
+
 
 class Stream:
     """One live signal: a state of constant size.
@@ -224,6 +248,11 @@ class Stream:
     def words(self) -> tuple[Word, ...]:
         """Return the open segment's words as they are now; asking changes nothing."""
         return self._segmenter.words()
+
+    @property
+    def seconds(self) -> float:
+        """Sound heard so far."""
+        return self._frontend.seconds
 
     @property
     def nbytes(self) -> int:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from support import ROOT, SAMPLES
 
-import rivulet
 from rivulet.__main__ import COMMANDS, main
 
 HEAVY = ("torch", "torchaudio", "numpy", "av", "rich", "flashlight", "jiwer", "matplotlib")
@@ -76,14 +75,6 @@ def test_a_block_that_cannot_be_chosen_is_one_sentence(capsys: pytest.CaptureFix
         assert error == f"rivulet: --block-ms {block} cannot be used; choose one of " + (
             "(40, 80, 160, 320).\n"
         )
-
-
-def test_the_package_offers_what_it_names_and_no_more() -> None:
-    assert set(rivulet.__all__) <= set(dir(rivulet))
-    assert rivulet.Recognizer.__module__ == "rivulet.recognizer"
-    assert rivulet.listen.__module__ == "rivulet.live.listening"
-    with pytest.raises(AttributeError, match="'rivulet' has no attribute 'nonsense'"):
-        rivulet.nonsense  # noqa: B018
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

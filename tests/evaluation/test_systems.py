@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from support import ROOT
 
+from rivulet.audio.pcm import to_bytes
 from rivulet.errors import EngineError
 from rivulet.evaluation.systems import (
     MODULES,
@@ -20,7 +21,7 @@ from rivulet.evaluation.systems import (
     check_system,
     load_system,
 )
-from rivulet.evaluation.systems.common import Screen, folder_bytes, to_pcm
+from rivulet.evaluation.systems.common import Screen, folder_bytes
 from rivulet.evaluation.systems.rivulet import RivuletStream
 from rivulet.events import Final, Partial
 from rivulet.recognizer import Recognizer
@@ -298,4 +299,4 @@ def test_a_screen_shows_nothing_twice_and_no_empty_segment() -> None:
 
 
 def test_pcm_is_clipped_little_endian() -> None:
-    assert to_pcm(np.array([0.0, 2.0, -2.0], np.float32)) == b"\x00\x00\xff\x7f\x01\x80"
+    assert to_bytes(np.array([0.0, 2.0, -2.0], np.float32)) == b"\x00\x00\xff\x7f\x01\x80"

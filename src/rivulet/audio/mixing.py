@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rivulet.audio.pcm import from_int16
 from rivulet.errors import AudioError
 
 Samples = npt.NDArray[np.float32]
@@ -26,7 +27,7 @@ def to_floats(samples: npt.NDArray[Any]) -> Samples:
     """
     samples = np.asarray(samples)
     if samples.dtype == np.int16:
-        floats = samples.astype(np.float32) / 32768.0  # int16 full scale
+        floats = from_int16(samples)
     elif samples.dtype.kind == "f":
         floats = samples.astype(np.float32)  # always a copy: a caller may reuse its buffer
     else:

@@ -166,12 +166,11 @@ def _row(side: "Deviation | None", width: int) -> str:
 
 
 def _write_wav(path: Path, samples: "Samples") -> None:
-    import numpy as np
-
     from rivulet.audio import SAMPLE_RATE
+    from rivulet.audio.pcm import to_bytes
 
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)
-        file.writeframes((np.clip(samples, -1.0, 1.0) * 32767).astype("<i2").tobytes())
+        file.writeframes(to_bytes(samples))

@@ -76,11 +76,9 @@ def spread(clips: list[Utterance], limit: int | None) -> list[Utterance]:
 
 def load_samples(clip: Utterance) -> "Samples":
     """Return a clip as mono samples (n,) at 16 kHz."""
-    import numpy as np
-
     from rivulet import audio
 
-    return np.concatenate(list(audio.read(clip.path)))
+    return audio.load(clip.path)
 
 
 def _beside(sound: Path) -> Utterance:

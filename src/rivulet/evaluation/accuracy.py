@@ -120,7 +120,7 @@ class _Listener:
 
     def hear(self, clip: Utterance) -> ClipTranscript:
         try:
-            return self._hear(clip, np.concatenate(list(audio.read(clip.path))))
+            return self._hear(clip, audio.load(clip.path))
         except AudioError as error:
             return _failed(clip, str(error))
         except Exception as error:  # a system of others may raise anything

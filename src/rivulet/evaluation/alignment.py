@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from rivulet.audio import SAMPLE_RATE, Samples
+from rivulet.audio.pcm import to_bytes
 from rivulet.decoding.settings import TimingConfig
 from rivulet.errors import AlignmentError, EngineError
 from rivulet.evaluation.ctm import SpokenWord
-from rivulet.events import Final, Word
 from rivulet.language.g2p_rules import guess
 from rivulet.metrics import match_words
 from rivulet.recognizer import Recognizer
@@ -26,7 +26,6 @@ FRAME_S = 0.01  # PocketSphinx: 100 frames a second
 FRAME_CENTER_S = (0.025625 - FRAME_S) / 2  # between two 25.6 ms windows, mid-window
 BEAMS = (None, 1e-120)  # its own beam, and one so wide that nearly every path stays
 PAD_S = 0.2  # zeros around a clip: without, its last word swallows a short pause (170 ms)
-FULL_SCALE = 32767  # of int16
 INSTALL = "install it with `pip install rivulet[bench]`"
 
 
@@ -90,8 +89,7 @@ class Aligner:
             raise AlignmentError("a clip without words cannot be aligned; leave it out.")
         if not len(samples):
             raise AlignmentError(f"0 samples cannot hold {len(words)} words; record it again.")
-        sound = (np.clip(samples, -1.0, 1.0) * FULL_SCALE).astype("<i2")
-        pcm = np.pad(sound, int(PAD_S * SAMPLE_RATE)).tobytes()
+        pcm = to_bytes(np.pad(samples, int(PAD_S * SAMPLE_RATE)))
         for decoder in self._decoders:
             found = self._place(decoder, words, pcm)
             if found is not None:
@@ -151,7 +149,7 @@ def measure_delay(
     starts: list[float] = []
     ends: list[float] = []
     for samples, spoken in clips:
-        hypothesis = _recognize(raw, samples)
+        hypothesis = raw.transcribe(samples, SAMPLE_RATE).words
         for i, j in match_words([w.text for w in spoken], [w.text for w in hypothesis]).hits:
             starts.append(hypothesis[j].start - spoken[i].start)
             ends.append(hypothesis[j].end - spoken[i].end)
@@ -173,12 +171,6 @@ def deviation(measured: Sequence[float], true: Sequence[float]) -> Deviation:
         float((size <= 0.02).mean()),
         float((size <= 0.05).mean()),
     )
-
-
-def _recognize(recognizer: Recognizer, samples: Samples) -> list[Word]:
-    stream = recognizer.stream()
-    events = [*stream.accept(samples), *stream.finish()]
-    return [word for event in events if isinstance(event, Final) for word in event.words]
 
 
 def _spread(values: list[float]) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rivulet.audio import Resampler, Samples
+from rivulet.audio import Resampler, Samples, from_int16
 from rivulet.errors import AlignmentError, EngineError
 from rivulet.evaluation.ctm import SpokenWord
 
@@ -123,7 +123,7 @@ def _flite(text: str, voice: str) -> Spoken:
         item = following(item)
     made = _function(lib, "utt_wave", pointer, pointer)(utterance)
     wave = ctypes.cast(made, ctypes.POINTER(_Wave)).contents
-    samples = np.ctypeslib.as_array(wave.samples, (wave.num_samples,)).astype(np.float32) / 32768.0
+    samples = from_int16(np.ctypeslib.as_array(wave.samples, (wave.num_samples,)))
     rate = int(wave.sample_rate)
     _function(lib, "delete_utterance", None, pointer)(utterance)
     return samples, rate, words
@@ -144,7 +144,7 @@ def _espeak(text: str, voice: str) -> Spoken:
                 marks.append((None if pause else event.text_position - 1, event.sample))
             index += 1
         if wave and count:
-            pieces.append(np.ctypeslib.as_array(wave, (count,)).astype(np.float32) / 32768.0)
+            pieces.append(from_int16(np.ctypeslib.as_array(wave, (count,))))
         return 0
 
     kind = ctypes.CFUNCTYPE(

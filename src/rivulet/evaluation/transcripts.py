@@ -4,11 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from rivulet import audio
 from rivulet.corpora.manifest import Utterance
-from rivulet.events import Final
 from rivulet.metrics import ErrorCounts, character_counts, error_counts
 from rivulet.recognizer import Recognizer
 
@@ -91,12 +88,10 @@ def evaluate(
 
 
 def _evaluate_one(recognizer: Recognizer, utterance: Utterance) -> UtteranceResult:
-    samples = np.concatenate(list(audio.read(utterance.path)))
+    samples = audio.load(utterance.path)
     started = time.perf_counter()
-    stream = recognizer.stream()
-    events = [*stream.accept(samples), *stream.finish()]
+    text = recognizer.transcribe(samples, audio.SAMPLE_RATE).text
     compute_s = time.perf_counter() - started
-    text = " ".join(event.text for event in events if isinstance(event, Final))
     return UtteranceResult(
         utterance,
         text,

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rivulet.audio.pcm import FULL_SCALE
 from rivulet.live.microphone import Block, SignalFormat
 
-FULL_SCALE = 32_768  # int16
 CLIPPED = 32_767  # samples at least so large touched the end of the scale
 ZEROS_S = 1.0  # exact zeros for longer come from no open microphone
 WINDOW_S = 1.0  # clipping, offset and level are judged over so much sound

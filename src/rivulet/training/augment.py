@@ -7,7 +7,7 @@ import numpy.typing as npt
 import soxr
 import torch
 
-from rivulet.audio import SAMPLE_RATE, Samples
+from rivulet.audio import SAMPLE_RATE, Samples, from_int16
 from rivulet.training.corpus import Corpus
 
 REVERB_RT60_S = (0.1, 0.6)  # small office to living room
@@ -58,7 +58,7 @@ def augment_sound(
     rng: np.random.Generator,
 ) -> Samples:
     """Return int16 (n,) as float32 (m,) in [-1, 1] at another speed, level, room and noise."""
-    samples = sound.astype(np.float32) / 32768.0
+    samples = from_int16(sound)
     speed = draw_speed(config, rng)
     if speed != 1.0:  # tempo and pitch together, as Ko et al. 2015
         samples = soxr.resample(samples, SAMPLE_RATE * speed, SAMPLE_RATE, quality="LQ")
@@ -122,7 +122,7 @@ def _some_noise(length: int, noise: Corpus | None, rng: np.random.Generator) -> 
     """A random stretch of a random recording, repeated if short; white noise if there is none."""
     if noise is None or rng.random() < 0.1:
         return rng.standard_normal(length).astype(np.float32)
-    clip = noise.sound(int(rng.integers(len(noise)))).astype(np.float32) / 32768.0
+    clip = from_int16(noise.sound(int(rng.integers(len(noise)))))
     clip = np.resize(clip, max(length, len(clip)))
     start = int(rng.integers(len(clip) - length + 1))
     return clip[start : start + length]

@@ -16,7 +16,7 @@ from rivulet.acoustic.features import (
 )
 from rivulet.acoustic.frames import FRAMES_PER_SECOND, STRIDE
 from rivulet.acoustic.model import ModelConfig
-from rivulet.audio import SAMPLE_RATE, Samples
+from rivulet.audio import SAMPLE_RATE, Samples, from_int16
 from rivulet.training.augment import (
     AugmentConfig,
     augment_sound,
@@ -136,7 +136,7 @@ class BatchMaker:
     def _sound(self, index: int, rng: np.random.Generator) -> Samples:
         sound = self.corpus.sound(index)
         if self.augment is None:
-            return sound.astype(np.float32) / 32768.0
+            return from_int16(sound)
         return augment_sound(sound, self.noise, self.augment, rng)
 
 
@@ -215,9 +215,7 @@ def measure_statistics(corpus: Corpus, config: FeatureConfig, seed: int) -> Feat
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(corpus))[:STATISTICS_SAMPLE]
     log_mel = LogMel(config)
-    frames = [
-        log_mel(torch.from_numpy(corpus.sound(int(i)).astype(np.float32) / 32768.0)) for i in chosen
-    ]
+    frames = [log_mel(torch.from_numpy(from_int16(corpus.sound(int(i))))) for i in chosen]
     every = torch.cat(frames)
     return FeatureStatistics(every.mean(0), every.std(0))
 

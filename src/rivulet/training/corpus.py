@@ -83,8 +83,7 @@ def _decode_all(
 
 
 def _decode(path: Path) -> npt.NDArray[np.int16]:
-    sound = np.concatenate(list(audio.read(path)))
+    sound = audio.load(path)
     if not len(sound):
         raise AudioError(f"{path} contains 0 samples of sound; take it out of the manifest.")
-    packed: npt.NDArray[np.int16] = (np.clip(sound, -1.0, 1.0) * 32767.0).round().astype(np.int16)
-    return packed
+    return audio.to_int16(sound)

@@ -5,8 +5,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.decoding.settings import DecoderName
 from rivulet.endpoint import EndpointConfig
@@ -144,8 +142,3 @@ def model_folder(config: SystemConfig, where: str) -> Path:
 def folder_bytes(folder: Path) -> int:
     """Return the bytes of all files below `folder`."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def to_pcm(samples: Samples) -> bytes:
-    """Return samples (n,) in [-1, 1] as 16-bit little-endian."""
-    return (np.clip(samples, -1.0, 1.0) * 32767).astype("<i2").tobytes()

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from rivulet.audio import SAMPLE_RATE, Samples
+from rivulet.audio.pcm import to_bytes
 from rivulet.evaluation.systems.common import (
     Screen,
     SystemConfig,
     TimedEvent,
     folder_bytes,
     require,
-    to_pcm,
 )
 from rivulet.text.normalize import normalize
 
@@ -52,7 +52,7 @@ class PocketSphinxStream:
     def accept(self, samples: Samples) -> list[TimedEvent]:
         """Hear mono 16 kHz samples (n,)."""
         self._screen.hear(samples)
-        self._held += to_pcm(samples)
+        self._held += to_bytes(samples)
         size = self._endpointer.frame_bytes
         events: list[TimedEvent] = []
         while len(self._held) > size:  # one is kept back: `end_stream` wants the last

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rivulet.audio import SAMPLE_RATE, Samples
+from rivulet.audio.pcm import to_bytes
 from rivulet.evaluation.systems.common import (
     Screen,
     SystemConfig,
@@ -12,7 +13,6 @@ from rivulet.evaluation.systems.common import (
     folder_bytes,
     model_folder,
     require,
-    to_pcm,
 )
 from rivulet.text.normalize import normalize
 
@@ -46,7 +46,7 @@ class VoskStream:
     def accept(self, samples: Samples) -> list[TimedEvent]:
         """Hear mono 16 kHz samples (n,)."""
         self._screen.hear(samples)
-        if self._recognizer.AcceptWaveform(to_pcm(samples)):
+        if self._recognizer.AcceptWaveform(to_bytes(samples)):
             return self._screen.final(_text(self._recognizer.Result(), "text"))
         return self._screen.partial(_text(self._recognizer.PartialResult(), "partial"))
 
