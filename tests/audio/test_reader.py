@@ -7,29 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import SAMPLES
+from support.sounds import encoded, spoil, spread, write_sound, write_video
 
-from rivulet.audio import AudioFile, Resampler, read, to_mono
+from rivulet.audio import AudioFile, Resampler, load, read, to_mono
 from rivulet.errors import AudioError
 
 TONE = (0.3 * np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000)).astype(np.float32)
-
-
-def write_sound(path, samples, rate, codec, channels=1, **options):
-    """Encode (n,) float32 with FFmpeg, the same on every channel."""
-    layout = "mono" if channels == 1 else "stereo"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, layout=layout, **options)
-        convert = av.AudioResampler(format=stream.codec_context.format, layout=layout, rate=rate)
-        data = np.repeat((samples * 32767).astype(np.int16), channels)[None]
-        frame = av.AudioFrame.from_ndarray(data, format="s16", layout=layout)
-        frame.sample_rate = rate
-        frame_size = stream.codec_context.frame_size
-        fifo = av.AudioFifo()
-        for part in [*convert.resample(frame), *convert.resample(None)]:
-            fifo.write(part)
-        while (part := fifo.read(frame_size or 1024)) or (part := fifo.read(0, True)):
-            container.mux(stream.encode(part))
-        container.mux(stream.encode(None))
 
 
 FORMATS = [
@@ -50,7 +33,7 @@ FORMATS = [
 def test_every_format_rate_and_channel_count_is_read(tmp_path, suffix, codec, rate, channels):
     path = tmp_path / f"tone.{suffix}"
     samples = np.interp(np.arange(rate) / rate, np.arange(48_000) / 48_000, TONE)
-    write_sound(path, samples.astype(np.float32), rate, codec, channels)
+    write_sound(path, spread(samples.astype(np.float32), channels), rate, codec)
     heard = np.concatenate(list(read(path)))
     assert heard.dtype == np.float32
     assert len(heard) == pytest.approx(16_000, abs=1_500)
@@ -186,3 +169,61 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2_000_000  # ten minutes are 38 MB
+
+
+@pytest.mark.parametrize("second", [(48_000, 1), (48_000, 2), (24_000, 1)])
+def test_ogg_files_in_one_file_are_read_one_after_the_other(second):
+    first = encoded(TONE[:, None], "ogg", "flac", 48_000)
+    rate, channels = second
+    after = encoded(spread(TONE[: rate // 2], channels), "ogg", "flac", rate)
+    assert len(load(io.BytesIO(first + after + first))) == pytest.approx(40_000, abs=50)
+
+
+def test_a_container_that_says_so_may_hold_less_sound_than_picture(tmp_path):
+    path = write_video(
+        tmp_path / "film.webm", [(TONE[::3], 0.0)], 4.0, "libopus", "libvpx", rate=48_000
+    )
+    assert len(load(path)) == pytest.approx(16_000, abs=400)
+
+
+def test_a_matroska_file_that_is_cut_says_so(tmp_path):
+    path = write_video(tmp_path / "film.mkv", [(np.tile(TONE[::3], 6), 0.0)], 6.0)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(AudioError, match="is truncated"):
+        load(path)
+
+
+@pytest.mark.parametrize("suffix", ["flac", "adts", "mp3", "ogg", "ac3", "mpegts"])
+def test_bytes_lost_in_the_middle_cost_no_more_than_themselves(suffix):
+    codec = {"adts": "aac", "mp3": "libmp3lame", "ogg": "libopus", "mpegts": "aac"}.get(
+        suffix, suffix
+    )
+    sound = np.random.default_rng(1).standard_normal(4 * 48_000).astype(np.float32) * 0.1
+    content = encoded(sound, suffix, codec, 48_000)
+    damaged = load(io.BytesIO(spoil(content, 0.5, 300)))
+    assert len(damaged) == pytest.approx(64_000, abs=4_000)
+    assert np.abs(damaged[-8_000:-3_000]).max() > 0.05
+
+
+def test_damage_is_said_with_its_place_and_length():
+    first = encoded(TONE, "mp3", "libmp3lame", 48_000)
+    warnings = []
+    with AudioFile(io.BytesIO(first + first), warn=warnings.append) as audio:
+        list(audio)
+    assert warnings == audio.warnings
+    assert "0.024 s of its sound cannot be decoded" in warnings[0]
+    assert "0.024 s at 1.0" in warnings[0]
+
+
+def test_a_gap_between_packets_is_silence_and_is_said(tmp_path):
+    sound = np.tile(TONE[::3], 6)
+    path = write_video(
+        tmp_path / "gap.ts", [(sound, 0.0)], 6.0, "aac", "mpeg2video", gap=(2.0, 4.0)
+    )
+    warnings = []
+    with AudioFile(path, warn=warnings.append) as audio:
+        heard = np.concatenate(list(audio))
+    assert len(heard) == pytest.approx(96_000, abs=2_100)
+    assert np.abs(heard[40_000:60_000]).max() == 0.0
+    assert "has no sound for 2.0" in warnings[0] or "has no sound for 1.9" in warnings[0]

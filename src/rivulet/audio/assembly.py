@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rivulet.audio.damage import Damage
 from rivulet.audio.frames import Block
 from rivulet.audio.mixing import MAX_PEAK, Samples
 from rivulet.audio.resampler import Resampler
+from rivulet.audio.stretches import Stretches
 from rivulet.audio.timeline import Timeline
 
 SILENCE_S = 0.5  # silence handed over at a time
@@ -19,6 +19,7 @@ class Assembler:
 
     decoded_s: seconds of sound that were decoded.
     damage: what could not be.
+    gaps: where the stamps leave time between sound that is whole.
     cancelled: whether the channels' mean cancelled somewhere.
     """
 
@@ -30,7 +31,8 @@ class Assembler:
             hold_s: seconds of sound to hand over at a time; 0: at once.
         """
         self.timeline = Timeline(origin_s)
-        self.damage = Damage()
+        self.damage = Stretches()
+        self.gaps = Stretches()
         self.decoded_s = 0.0
         self.cancelled = False
         self._hold_s = hold_s
@@ -49,10 +51,15 @@ class Assembler:
         if form != self._form and len(block.samples):
             yield from self._finish()
             self._form, self._resampler = form, Resampler(block.sample_rate)
+        if block.begins:
+            self.timeline.begin()
         if block.lost_s:
             yield from self._lose(block)
         samples = self._repaired(block.samples, block.sample_rate)
+        before_s = self.timeline.position_s
         placement = self.timeline.place(block.stamp_s, len(samples), block.sample_rate)
+        if placement.silence and self.decoded_s and not block.lost_s:
+            self.gaps.add(before_s, placement.silence / block.sample_rate)
         yield from self._silence(placement.silence)
         self.decoded_s += len(samples) / block.sample_rate
         yield from self._hold(samples[placement.skip :])

@@ -10,7 +10,7 @@ import av.error
 import numpy as np
 
 from rivulet.audio.mixing import Samples
-from rivulet.audio.sources import Source
+from rivulet.audio.sources import Part, Source
 from rivulet.errors import AudioError
 
 READ_BYTES = 1 << 16  # at a time, from a file
@@ -32,12 +32,14 @@ class Block:
 
     stamp_s: where it begins on the container's clock; None if that is not known.
     lost_s: seconds of damaged sound before it.
+    begins: whether a file begins here that was appended to the one before, with a clock of its own.
     """
 
     samples: Samples
     sample_rate: int
     stamp_s: float | None = None
     lost_s: float = 0.0
+    begins: bool = False
 
 
 class FFmpegDecoder:
@@ -52,7 +54,7 @@ class FFmpegDecoder:
 
     def __init__(
         self,
-        source: Source,
+        source: Source | Part,
         track: int | None,
         warn: Callable[[str], None],
         live_format: str | None = None,
@@ -172,7 +174,7 @@ class PacketDecoder:
         return Block(np.concatenate(parts), frame.sample_rate, stamp_s, lost_s)
 
 
-def _open(source: Source, live_format: str | None) -> Any:
+def _open(source: Source | Part, live_format: str | None) -> Any:
     """Open a container (Any: av types its readers and writers as one union)."""
     try:
         return av.open(
@@ -199,7 +201,8 @@ def _choose_track(
         raise AudioError(f"{name} has no sound track {number}; choose one of 1 to {len(tracks)}.")
     if number is None:
         readable = [i for i, track in enumerate(tracks, 1) if track.codec_context is not None]
-        flagged = [i for i in readable if "default" in str(tracks[i - 1].disposition)]
+        default = av.stream.Disposition.default
+        flagged = [i for i in readable if tracks[i - 1].disposition & default]
         number = (flagged or readable or [1])[0]
         if len(tracks) > 1:
             warn(

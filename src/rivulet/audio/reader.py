@@ -8,6 +8,7 @@ from typing import BinaryIO
 import numpy as np
 
 from rivulet.audio.assembly import Assembler
+from rivulet.audio.chained import MARK, ChainedDecoder, links
 from rivulet.audio.frames import FFmpegDecoder
 from rivulet.audio.mixing import Samples
 from rivulet.audio.resampler import SAMPLE_RATE
@@ -60,8 +61,12 @@ class AudioFile:
         self.channels = self._decoder.channels
         self.declared_s = self._decoder.declared_s
 
-    def _open(self, track: int | None) -> FFmpegDecoder | WavPipe:
+    def _open(self, track: int | None) -> FFmpegDecoder | ChainedDecoder | WavPipe:
         header = self._source.header
+        if self._source.magic == MARK and not self._source.live:
+            starts = links(self._source)
+            if len(starts) > 1:
+                return ChainedDecoder(self._source, starts, track, self._warn)
         if header is None or header.kind != "wav" or not self._source.live:
             return FFmpegDecoder(self._source, track, self._warn)
         pipe = open_pipe(self._source, header)
@@ -93,8 +98,16 @@ class AudioFile:
             )
         if overlap_s := assembler.timeline.overlap_s:
             self._warn(f"{self.name} has {overlap_s:.2f} s of sound in it twice; once was taken.")
-        if assembler.damage.places:
-            self._warn(assembler.damage.sentence(self.name))
+        if (damage := assembler.damage).places:
+            self._warn(
+                f"{self.name} is damaged: {damage.seconds:.3f} s of its sound cannot be decoded "
+                f"and are silence here ({damage}); the rest was transcribed."
+            )
+        if (gaps := assembler.gaps).places:
+            self._warn(
+                f"{self.name} has no sound for {gaps.seconds:.3f} s by its time stamps; they are "
+                f"silence here ({gaps})."
+            )
 
     def _check_complete(self, assembler: Assembler) -> None:
         heard_s = assembler.decoded_s
@@ -113,15 +126,17 @@ class AudioFile:
     def _missing_s(self, assembler: Assembler) -> float:
         """Seconds of sound that the header declares and that are not there."""
         header, decoder = self._source.header, self._decoder
-        heard_s = assembler.decoded_s + assembler.damage.seconds
         if header is not None:
             there = (self._source.size or self._source.consumed) - header.offset
             if header.declared is None or there <= 0:
                 return 0.0
-            return heard_s * (header.declared / there - 1.0)
+            return assembler.decoded_s * (header.declared / there - 1.0)
+        timeline = assembler.timeline
         if decoder.end_s is not None:
-            return decoder.end_s - assembler.timeline.position_s
-        return decoder.sound_s - heard_s if decoder.sound_s is not None else 0.0
+            return decoder.end_s - timeline.position_s
+        if decoder.sound_s is not None:
+            return decoder.sound_s - (timeline.position_s - timeline.lead_s)
+        return 0.0
 
     def close(self) -> None:
         """Close the file; closing twice is harmless."""

@@ -49,12 +49,14 @@ class Source:
 
     def _inspect(self) -> Header | None:
         if self._seeks:
+            self.magic = self._peek(0, 4)
             header = read_header(self._exactly, self.size, self._peek)
             self.seek(0)
             return header
         pieces: list[bytes] = []
         header = read_header(lambda count: _keep(pieces, self._exactly(count)))
         self._head, self._at = b"".join(pieces), 0
+        self.magic = self._head[:4]
         if self._head[4:8] in NEEDS_SEEKING:
             self._spool()
         return header
@@ -128,6 +130,34 @@ class Source:
         """Close what was opened here; closing twice is harmless."""
         if self._owned:
             self._file.close()
+
+
+class Part:
+    """A stretch of a source, as a file of its own."""
+
+    live = False
+
+    def __init__(self, source: Source, start: int, end: int) -> None:
+        """Bytes `start` to `end` of a source that can seek."""
+        self.name = source.name
+        self._source, self._start, self._end = source, start, end
+        self._at = 0
+
+    def read(self, count: int) -> bytes:
+        """Return up to `count` bytes; none at the end."""
+        self._source.seek(self._start + self._at)
+        content = self._source.read(max(0, min(count, self._end - self._start - self._at)))
+        self._at += len(content)
+        return content
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move as a file does."""
+        self._at = max(0, offset + (0, self._at, self._end - self._start)[whence])
+        return self._at
+
+    def tell(self) -> int:
+        """Return the offset of the next byte."""
+        return self._at
 
 
 def open_source(source: str | os.PathLike[str] | BinaryIO) -> Source:

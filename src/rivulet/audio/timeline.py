@@ -25,9 +25,15 @@ class Timeline:
         """Begin at `origin_s` on the container's clock; None: at the first stamp."""
         self.position_s = 0.0  # end of what was placed
         self.overlap_s = 0.0  # cut so far
+        self.lead_s = 0.0  # silence before the first sound
         self._origin_s = origin_s
         self._first_s = float("nan")
         self._exact = True  # the next stamp is taken to the sample: at the start, after damage
+
+    def begin(self) -> None:
+        """Let the next stamp be what comes now: its clock is another."""
+        self._origin_s = None
+        self._first_s = float("nan")
 
     def distrust(self) -> None:
         """Let the next stamp decide to the sample, as something was lost before it."""
@@ -41,6 +47,8 @@ class Timeline:
         """Return how a block of `samples` that begins at `stamp_s` continues the sound."""
         placement = self._placement(stamp_s, samples, sample_rate)
         self._exact = placement.skip > 0  # the cut ends where the stamps say
+        if not self.position_s:
+            self.lead_s = placement.silence / sample_rate
         placed = placement.silence + samples - placement.skip
         self.position_s += placed / sample_rate
         self.overlap_s += placement.skip / sample_rate
@@ -50,7 +58,7 @@ class Timeline:
         if stamp_s is None:
             return Placement()
         if self._origin_s is None:
-            self._origin_s = stamp_s
+            self._origin_s = stamp_s - self.position_s
         if isnan(self._first_s):
             self._first_s = stamp_s
         ahead_s = stamp_s - self._origin_s - self.position_s
