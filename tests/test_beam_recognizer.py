@@ -15,6 +15,7 @@ from support.beams import PHONES, language_model
 from rivulet import checkpoint
 from rivulet.acoustic.model import AcousticModel
 from rivulet.commands.flags import read_hot_words
+from rivulet.configs import read_config
 from rivulet.decoding.confidence import ConfidenceConfig
 from rivulet.decoding.settings import BeamConfig, BeamSettings, DecoderSettings, TimingConfig
 from rivulet.endpoint import EndpointConfig
@@ -95,7 +96,7 @@ def test_settings_say_how_to_decode_again(beam, babble):
     narrow = dataclasses.replace(PATIENT, beam_size=50, beam_tokens=6)
     warm = beam.with_settings(DecoderSettings("beam", narrow, 3)).with_hot_words({"baa": 5.0})
     stored = json.loads(json.dumps(dataclasses.asdict(warm.settings)))
-    again = beam.with_settings(DecoderSettings.of(stored))
+    again = beam.with_settings(read_config(DecoderSettings, stored, "settings"))
     assert again.settings == warm.settings
     assert events_of(again, babble) == events_of(warm, babble)
     assert again.with_settings(DecoderSettings()).settings == DecoderSettings()

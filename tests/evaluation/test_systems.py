@@ -299,4 +299,4 @@ def test_a_screen_shows_nothing_twice_and_no_empty_segment() -> None:
 
 
 def test_pcm_is_clipped_little_endian() -> None:
-    assert to_bytes(np.array([0.0, 2.0, -2.0], np.float32)) == b"\x00\x00\xff\x7f\x01\x80"
+    assert to_bytes(np.array([0.0, 2.0, -2.0], np.float32)) == b"\x00\x00\xff\x7f\x00\x80"

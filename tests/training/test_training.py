@@ -688,10 +688,10 @@ def test_shipped_recipes_are_readable():
 def test_a_bad_recipe_names_the_field(tmp_path):
     path = tmp_path / "recipe.json"
     for text, says in [
-        ('{"epoch": 3}', "unexpected keyword argument 'epoch'"),
+        ('{"epoch": 3}', "has no field 'epoch'; its fields are epochs"),
         ("{", "cannot be read"),
         ('{"epochs": 0}', "epochs is 0"),
-        ('{"model": {"cell": "cnn"}}', "cell 'cnn' is unknown"),
+        ('{"model": {"cell": "cnn"}}', "model.cell: invalid enum value 'cnn'; use gru"),
     ]:
         path.write_text(text)
         with pytest.raises(ConfigError, match=says):

@@ -34,7 +34,9 @@ def add_parser(commands: Any) -> None:
     _add_build(verbs)
 
     tools = verbs.add_parser("tools", help="fetch and compile KenLM's lmplz and build_binary")
-    tools.add_argument("-o", "--output", type=Path, metavar="DIR", help="(~/.cache/rivulet/kenlm)")
+    tools.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="(kenlm in the user's cache)"
+    )
     tools.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="compilers at once (%(default)s)"
     )

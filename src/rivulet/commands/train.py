@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from platformdirs import user_cache_path
+
 from rivulet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def add_parser(commands: Any) -> None:
         metavar="FILE",
         help="text besides what is spoken, for the phone n-gram of MMI; plain, .gz or .xz",
     )
-    parser.add_argument("--cache", default="~/.cache/rivulet", help="decoded sound (%(default)s)")
+    parser.add_argument("--cache", metavar="DIR", help="decoded sound (the user's cache)")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument(
         "--start",
@@ -98,7 +100,7 @@ def run_train(args: argparse.Namespace) -> int:
         args.dev,
         args.noise,
         args.dictionary,
-        args.cache,
+        args.cache or str(user_cache_path("rivulet")),
         tuple(args.sentences),
     )
     start = read_start(args.start) if args.start else None

@@ -1,8 +1,7 @@
 """How words are found, as plain data: what a user may set, and what was measured of a model."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from rivulet.decoding.confidence import ConfidenceConfig
 from rivulet.errors import ConfigError
@@ -78,18 +77,6 @@ class DecoderSettings:
     beam: BeamConfig = field(default_factory=BeamConfig)
     alternatives: int = 0
     hot_words: tuple[tuple[str, float], ...] = ()
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "DecoderSettings":
-        """Return the settings that plain data describe, as JSON holds them."""
-        beam = BeamConfig(**values.get("beam", {}))
-        hot_words = tuple((phrase, boost) for phrase, boost in values.get("hot_words", ()))
-        return cls(
-            values.get("name", "greedy"),
-            beam,
-            values.get("alternatives", 0),
-            hot_words,
-        )
 
 
 @dataclass(frozen=True)

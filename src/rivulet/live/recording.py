@@ -31,9 +31,10 @@ import av.error
 import numpy as np
 import torch
 
+from rivulet.configs import read_config
 from rivulet.decoding.settings import DecoderSettings
 from rivulet.endpoint import EndpointConfig
-from rivulet.errors import RecordingError
+from rivulet.errors import ConfigError, RecordingError
 from rivulet.live.microphone import Block, DeviceSamples, SignalFormat
 from rivulet.live.stream import LiveEvent, live_event_to_dict
 from rivulet.recognizer import Recognizer
@@ -226,13 +227,10 @@ class Recording:
             raise RecordingError(
                 f"{self.path} ends before its header; nothing can be recovered from it."
             )
-        signal, endpoint = content.pop("signal"), content.pop("endpoint")
-        self.header = RecordingHeader(
-            signal=SignalFormat(**signal),
-            endpoint=EndpointConfig(**endpoint),
-            decoder=DecoderSettings.of(content.pop("decoder", {})),
-            **content,
-        )
+        try:
+            self.header = read_config(RecordingHeader, content, f"the header of {self.path}")
+        except ConfigError as error:
+            raise RecordingError(str(error)) from error
 
     def __iter__(self) -> Iterator[RecordedBlock]:
         """Yield every block.

@@ -1,19 +1,21 @@
 """Everything that decides what a training run gives, and the recipe files that hold it."""
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from platformdirs import user_cache_path
+
 from rivulet.acoustic.features import FeatureConfig
 from rivulet.acoustic.model import ModelConfig
+from rivulet.configs import read_config
 from rivulet.errors import ConfigError
 from rivulet.training.augment import AugmentConfig
 from rivulet.training.denominator import ORDERS
 from rivulet.training.targets import is_phones
 
 OptimizerKind = Literal["adamw", "muon"]
-PARTS: dict[str, type] = {"model": ModelConfig, "features": FeatureConfig, "augment": AugmentConfig}
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class DataConfig:
     dev: str
     noise: str | None = None
     dictionary: str | None = None
-    cache: str = "~/.cache/rivulet"
+    cache: str = field(default_factory=lambda: str(user_cache_path("rivulet")))
     sentences: tuple[str, ...] = ()
 
 
@@ -123,26 +125,20 @@ def read_recipe(path: Path, **overrides: Any) -> Recipe:
     """Read a recipe: JSON with fields of `Recipe`; those it leaves out keep their defaults.
 
     Raises:
-        ConfigError: the file is missing, not JSON, or names a field that does not exist.
+        ConfigError: the file is missing, not JSON, names a field that does not exist, or holds a
+            value that cannot be used.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise ConfigError(f"the recipe {path} cannot be read ({error}).") from error
-    try:
-        return recipe_of(values | overrides)
-    except (TypeError, AttributeError) as error:
-        known = ", ".join(f.name for f in fields(Recipe))
-        raise ConfigError(
-            f"the recipe {path} does not fit ({error}); its fields are {known}."
-        ) from error
+    return read_config(Recipe, values | overrides, f"the recipe {path}")
 
 
 def recipe_of(values: dict[str, Any]) -> Recipe:
-    """Return the recipe that plain `values` describe, as JSON holds them."""
-    parts = {name: _part(kind, values[name]) for name, kind in PARTS.items() if name in values}
-    return Recipe(**{**values, **parts})
+    """Return the recipe that plain `values` describe, as JSON holds them.
 
-
-def _part(kind: type, values: dict[str, Any]) -> Any:
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    Raises:
+        ConfigError: a name is no field, or a value cannot be used.
+    """
+    return read_config(Recipe, values, "the recipe")

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 from rivulet.errors import ConfigError, LanguageModelError
 
 ENVIRONMENT = "RIVULET_KENLM"  # a folder that holds the two programs
@@ -95,7 +97,7 @@ def default_folder() -> Path:
         LanguageModelError: there is no home.
     """
     try:
-        return Path.home() / ".cache" / "rivulet" / "kenlm"
+        return user_cache_path("rivulet") / "kenlm"
     except RuntimeError as error:
         raise LanguageModelError(
             f"there is no home folder ({error}); set HOME, put KenLM's programs "
