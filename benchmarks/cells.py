@@ -17,9 +17,10 @@ import torch
 from sweep import ROOT, Row, Trial, Workshop, spread
 from torch import Tensor, nn
 
-from rivulet.acoustic.features import FeatureStatistics
+from rivulet.acoustic.config import ModelConfig
 from rivulet.acoustic.frames import STRIDE
-from rivulet.acoustic.model import AcousticModel, ModelConfig
+from rivulet.acoustic.log_mel import FeatureStatistics
+from rivulet.acoustic.model import AcousticModel
 from rivulet.corpora.manifest import read_manifest
 from rivulet.training.batches import Batch, BatchMaker, HeadTarget
 from rivulet.training.config import Recipe

@@ -20,8 +20,9 @@ import torch
 from sweep import ROOT, Row, Trial, Workshop, spread
 from torch import nn
 
+from rivulet.acoustic.config import ModelConfig
 from rivulet.acoustic.frames import STRIDE
-from rivulet.acoustic.model import KERNEL, ModelConfig
+from rivulet.acoustic.model import KERNEL
 from rivulet.corpora.manifest import read_manifest
 from rivulet.training.batches import Batch, HeadTarget
 from rivulet.training.config import Recipe, read_recipe

@@ -17,8 +17,8 @@ import sweep
 import torch
 from sweep import ROOT, Row, Trial, Workshop, spread
 
+from rivulet.acoustic.config import ModelConfig
 from rivulet.acoustic.frames import STRIDE, algorithmic_latency_ms
-from rivulet.acoustic.model import ModelConfig
 from rivulet.corpora.manifest import read_manifest
 from rivulet.decoding.decoder import GreedyDecoder
 from rivulet.evaluation.latency import match_words

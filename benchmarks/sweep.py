@@ -298,4 +298,5 @@ def save_figure(figure: Any, path: Path) -> None:
 
 def closing_line(bench: str, **numbers: Any) -> str:
     """Return the one JSON object that ends a benchmark, with the machine and the commit."""
-    return json.dumps({"bench": bench, **numbers, "machine": asdict(this_machine())})
+    machine = asdict(this_machine(torch.get_num_threads()))
+    return json.dumps({"bench": bench, **numbers, "machine": machine})

@@ -34,14 +34,23 @@ def save_model(folder, seed=3):
     """Random weights that write letters and phones, and the language model of four words."""
     small = small_checkpoint()
     torch.manual_seed(seed)
-    config = dataclasses.replace(small.model.config, phones=len(PHONES))
+    config = dataclasses.replace(small.config, phones=len(PHONES))
     model = AcousticModel(config)
-    model.load_state_dict(small.model.state_dict(), strict=False)
+    model.load_state_dict(small.torch.model.state_dict(), strict=False)
     with torch.no_grad():
         model.phone_output.weight.mul_(25.0)
         model.phone_output.bias[0] += 2.0
     beam = BeamSettings(PATIENT)
-    made = dataclasses.replace(small, model=model, phones=PHONES, name="both", beam=beam)
+    statistics = small.torch.statistics
+    made = checkpoint.Checkpoint.of(
+        model.requires_grad_(False),
+        small.tokenizer,
+        small.features,
+        statistics,
+        phones=PHONES,
+        name="both",
+        beam=beam,
+    )
     folder.mkdir()
     checkpoint.save(made, folder, bits=32, language_model=language_model(folder.parent))
     return folder

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy.typing as npt
 
-from rivulet.acoustic.features import FeatureExtractor
-from rivulet.acoustic.frames import FRAME_S, HOP, STRIDE, algorithmic_latency_ms
-from rivulet.acoustic.frontend import FrameBlock, Frontend
+from rivulet.acoustic.engine import DEFAULT_ENGINE, EngineName
+from rivulet.acoustic.frames import FRAME_S, HOP, algorithmic_latency_ms
+from rivulet.acoustic.frontend import Frontend, SampleBlock
 from rivulet.audio import SAMPLE_RATE, Sound, open_sound
 from rivulet.checkpoint import DEFAULT_NAME, Checkpoint, load
 from rivulet.decoding.decoder import Decoder
@@ -59,6 +59,8 @@ class Recognizer:
         block_ms: int = DEFAULT_BLOCK_MS,
         endpoint: EndpointConfig | None = None,
         decoder: DecoderName | None = None,
+        engine: EngineName = DEFAULT_ENGINE,
+        threads: int = 1,
     ) -> "Recognizer":
         """Load a model by name or folder.
 
@@ -69,12 +71,15 @@ class Recognizer:
             endpoint: when a segment ends.
             decoder: "greedy", "beam" with lexicon and language model, or None: the beam if the
                 model has what it needs.
+            engine: what runs the network: "onnx", "onnx8" with weights of 8 bits, or "torch".
+            threads: CPU threads of the network.
 
         Raises:
             CheckpointError: the model is missing, altered or too new.
-            ConfigError: the block is none of 40, 80, 160 and 320 ms, or the model has no beam.
+            ConfigError: the block is none of 40, 80, 160 and 320 ms, the model has no beam, or the
+                engine is not installed.
         """
-        return cls.of(load(model), block_ms, endpoint, decoder)
+        return cls.of(load(model, engine, threads), block_ms, endpoint, decoder)
 
     @classmethod
     def of(
@@ -97,7 +102,7 @@ class Recognizer:
     @property
     def latency_ms(self) -> int:
         """Algorithmic latency: block, lookahead, and what a 25 ms window reaches beyond its hop."""
-        return algorithmic_latency_ms(self.block_ms, self.checkpoint.model.config.lookahead_ms)
+        return algorithmic_latency_ms(self.block_ms, self.checkpoint.config.lookahead_ms)
 
     @property
     def settings(self) -> DecoderSettings:
@@ -137,10 +142,7 @@ class Recognizer:
         Raises:
             AudioError: the rate is outside 4 to 384 kHz.
         """
-        loaded = self.checkpoint
-        frames = self.block_ms * SAMPLE_RATE // 1000 // (STRIDE * HOP) * STRIDE
-        features = FeatureExtractor(loaded.features, loaded.statistics, frames)
-        return Frontend(features, sample_rate)
+        return Frontend(self.block_ms * SAMPLE_RATE // 1000 // HOP, sample_rate)
 
     def segmenter(self, decoder: Decoder | None = None) -> Segmenter:
         """Return what turns the network's output for one signal into events.
@@ -154,7 +156,7 @@ class Recognizer:
             decoder or decoding.decoder(),
             self.endpoint,
             decoding.timing,
-            self.checkpoint.model.config.lookahead,
+            self.checkpoint.config.lookahead,
             decoding.hot_phrases,
             decoding.min_log_prob,
         )
@@ -215,9 +217,10 @@ class Stream:
         decoder: Decoder | None = None,
     ) -> None:
         """Begin at time 0; use `Recognizer.stream`."""
-        self._model = recognizer.checkpoint.model
+        self._engine = recognizer.checkpoint.engine
+        self._lookahead = recognizer.checkpoint.config.lookahead
         self._frontend = recognizer.frontend(sample_rate)
-        self._state = self._model.initial_state()
+        self._state = self._engine.layout.zeros()
         self._segmenter = recognizer.segmenter(decoder)
         self._finished = False
 
@@ -237,7 +240,7 @@ class Stream:
         if self._finished:
             return []
         self._finished = True
-        tail_s = TAIL_S + self._model.config.lookahead * FRAME_S
+        tail_s = TAIL_S + self._lookahead * FRAME_S
         events = self._advance(self._frontend.flush(tail_s))
         return events + self._segmenter.flush(round(self._frontend.seconds, 3))
 
@@ -259,13 +262,13 @@ class Stream:
         """Bytes of samples waiting for their block, and of what the network remembers."""
         return self._frontend.nbytes + self._state.nbytes
 
-    def _advance(self, blocks: list[FrameBlock]) -> list[Event]:
+    def _advance(self, blocks: list[SampleBlock]) -> list[Event]:
         events: list[Event] = []
         for block in blocks:
-            log_probs, self._state = self._model.step(block.frames, self._state)
-            events += self._segmenter.push(log_probs, block.at)
+            log_probs, self._state = self._engine.step(block.samples[None], self._state)
+            events += self._segmenter.push(log_probs[0], block.at)
             if self._segmenter.wants_reset:
-                self._state = self._state.reset_recurrent()
+                self._state = self._engine.layout.reset_recurrent(self._state)
         return events
 
 

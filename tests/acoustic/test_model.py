@@ -2,8 +2,9 @@ import pytest
 import torch
 from support import small_model
 
+from rivulet.acoustic.config import ModelConfig
 from rivulet.acoustic.frames import STRIDE
-from rivulet.acoustic.model import AcousticModel, ModelConfig, ModelState
+from rivulet.acoustic.model import AcousticModel, ModelState
 from rivulet.errors import ConfigError
 
 FRAMES = torch.randn(1, 160, 80, generator=torch.Generator().manual_seed(3))

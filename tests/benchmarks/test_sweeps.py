@@ -9,7 +9,8 @@ import torch
 from support import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
-from rivulet.acoustic.model import AcousticModel, ModelConfig
+from rivulet.acoustic.config import ModelConfig
+from rivulet.acoustic.model import AcousticModel
 from rivulet.errors import ConfigError
 from rivulet.training.config import Recipe, read_recipe
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import torch
 
-from rivulet.acoustic.features import FeatureConfig, FeatureStatistics
-from rivulet.acoustic.model import AcousticModel, ModelConfig
+from rivulet.acoustic.config import ModelConfig
+from rivulet.acoustic.features import FeatureConfig
+from rivulet.acoustic.log_mel import FeatureStatistics
+from rivulet.acoustic.model import AcousticModel
 from rivulet.checkpoint import Checkpoint
 from rivulet.tokenizer import Tokenizer
 
@@ -36,6 +38,6 @@ def small_model(cell: str = "gru", seed: int = 0, lookahead: int = 2) -> Acousti
 
 def small_checkpoint(cell: str = "gru", seed: int = 0) -> Checkpoint:
     statistics = FeatureStatistics(torch.full((80,), -7.0), torch.full((80,), 4.0))
-    return Checkpoint(
+    return Checkpoint.of(
         small_model(cell, seed), Tokenizer.characters(), FeatureConfig(), statistics, name="small"
     )

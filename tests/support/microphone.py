@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from rivulet import checkpoint
-from rivulet.acoustic.features import FeatureConfig, FeatureStatistics
-from rivulet.acoustic.model import AcousticModel, ModelConfig
+from rivulet.acoustic.config import ModelConfig
+from rivulet.acoustic.features import FeatureConfig
+from rivulet.acoustic.log_mel import FeatureStatistics
+from rivulet.acoustic.model import AcousticModel
 from rivulet.audio import read
 from rivulet.checkpoint import Checkpoint
 from rivulet.live.microphone import Block, BlockQueue, SignalFormat
@@ -135,7 +137,7 @@ def save_tiny_model(folder: Path, seed: int = 12) -> Path:
     model.row.weight.uniform_(-1.0, 1.0)
     model.output.bias[8:] -= 1000.0  # few letters, so that blanks and boundaries win often
     statistics = FeatureStatistics(torch.full((80,), -7.0), torch.full((80,), 4.0))
-    made = Checkpoint(model, Tokenizer.characters(), FeatureConfig(), statistics, name="tiny")
+    made = Checkpoint.of(model, Tokenizer.characters(), FeatureConfig(), statistics, name="tiny")
     checkpoint.save(made, folder)
     return folder
 

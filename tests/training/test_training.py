@@ -16,8 +16,10 @@ from support import ROOT, SAMPLES
 
 from rivulet import checkpoint
 from rivulet.__main__ import main
-from rivulet.acoustic.features import FeatureConfig, FeatureStatistics, LogMel, band_centers
-from rivulet.acoustic.model import ModelConfig, RecurrentLayer
+from rivulet.acoustic.config import ModelConfig
+from rivulet.acoustic.features import FeatureConfig, band_centers
+from rivulet.acoustic.log_mel import FeatureStatistics, LogMel
+from rivulet.acoustic.model import RecurrentLayer
 from rivulet.corpora.manifest import read_manifest, write_manifest
 from rivulet.corpora.sources import sound_folder
 from rivulet.errors import ConfigError
@@ -181,7 +183,7 @@ def test_training_can_begin_with_both_heads_of_a_shipped_model():
     tokenizers = {
         name: next(t for t, _, _ in start.heads if len(t) == size) for name, size in sizes.items()
     }
-    shipped = checkpoint.load("default").model
+    shipped = checkpoint.load("default", "torch").torch.model
     model = HeadedModel(dataclasses.replace(shipped.config, phones=0), sizes, {})
     start.give_to(model, tokenizers)
     assert torch.equal(model.acoustic.output.weight, shipped.output.weight)
@@ -358,15 +360,15 @@ def test_export_averages_the_weights_of_runs_and_checkpoints(tmp_path, data):
     recipe = dataclasses.replace(TINY, head_weights={"characters": 1.0}, max_steps=1)
     train(recipe, data, tmp_path / "a")
     whole = ExportConfig("a", "characters", bits=32)
-    a = export(tmp_path / "a", tmp_path / "model", whole).model
+    a = export(tmp_path / "a", tmp_path / "model", whole).torch.model
     first = read_start(str(tmp_path / "model"))
     runs = {"b": dataclasses.replace(recipe, seed=2), "c": dataclasses.replace(recipe, seed=3)}
     for name, other in runs.items():
         train(other, data, tmp_path / name, first)
-    b, c = (export(tmp_path / name, tmp_path / f"{name}-model", whole).model for name in runs)
+    b, c = (export(tmp_path / name, tmp_path / f"{name}-model", whole).torch.model for name in runs)
     sources = (str(tmp_path / "model"), str(tmp_path / "b"))
     averaged = dataclasses.replace(whole, average=sources)
-    mean = export(tmp_path / "c", tmp_path / "mean", averaged).model
+    mean = export(tmp_path / "c", tmp_path / "mean", averaged).torch.model
     for x, y, z, m in zip(*(i.parameters() for i in (a, b, c, mean)), strict=True):
         torch.testing.assert_close(m, (x + y + z) / 3)
     assert not torch.equal(b.output.weight, c.output.weight)

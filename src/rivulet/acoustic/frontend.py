@@ -1,36 +1,37 @@
-"""`Frontend`: samples of any rate, in any pieces → the blocks of frames that the network takes."""
+"""`Frontend`: samples of any rate, in any pieces → the blocks that an engine takes."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from rivulet.acoustic.features import FeatureExtractor
+from rivulet.acoustic.engine import FloatArray
+from rivulet.acoustic.features import SampleBlocks
 from rivulet.acoustic.frames import seconds_of
 from rivulet.audio import SAMPLE_RATE, Resampler
 
 
 @dataclass(frozen=True)
-class FrameBlock:
-    """Normalized frames (block, n_mels), and the seconds of sound that they and all before need."""
+class SampleBlock:
+    """What the frames of a block look at, (n,) at 16 kHz, and the seconds of sound up to there."""
 
-    frames: torch.Tensor
+    samples: FloatArray
     at: float
 
 
 class Frontend:
-    """Resampler and features of one signal; hands over whole blocks only."""
+    """Resampler and blocks of one signal; hands over whole blocks only."""
 
-    def __init__(self, features: FeatureExtractor, sample_rate: int = SAMPLE_RATE) -> None:
-        """Begin at time 0.
+    def __init__(self, frames: int, sample_rate: int = SAMPLE_RATE) -> None:
+        """Begin at time 0, with blocks of so many feature frames.
 
         Raises:
             AudioError: the rate is outside 4 to 384 kHz.
         """
         self._resampler = Resampler(sample_rate)
-        self._features = features
+        self._frames = frames
+        self._cut = SampleBlocks(frames)
         self._samples = 0  # at 16 kHz
         self._blocks = 0
 
@@ -42,9 +43,9 @@ class Frontend:
     @property
     def nbytes(self) -> int:
         """Bytes of samples waiting for their block, at the most."""
-        return self._features.nbytes()
+        return self._cut.nbytes()
 
-    def push(self, samples: npt.NDArray[Any]) -> list[FrameBlock]:
+    def push(self, samples: npt.NDArray[Any]) -> list[SampleBlock]:
         """Return the blocks that `samples`, (n,) or (n, channels), complete.
 
         Raises:
@@ -52,7 +53,7 @@ class Frontend:
         """
         return self._blocks_of(self._resampler.push(samples))
 
-    def flush(self, silence_s: float) -> list[FrameBlock]:
+    def flush(self, silence_s: float) -> list[SampleBlock]:
         """Return the blocks up to the last sample and `silence_s` beyond; they end with the sound.
 
         A signal of no samples has no blocks.
@@ -61,16 +62,13 @@ class Frontend:
         if not self._samples:
             return blocks
         silence = np.zeros(int(silence_s * SAMPLE_RATE), np.float32)
-        frames = torch.cat([self._features.push(silence), self._features.flush()])
-        return blocks + [FrameBlock(block, round(self.seconds, 3)) for block in self._split(frames)]
+        rest = [*self._cut.push(silence), *self._cut.flush()]
+        return blocks + [SampleBlock(block, round(self.seconds, 3)) for block in rest]
 
-    def _blocks_of(self, samples: npt.NDArray[np.float32]) -> list[FrameBlock]:
+    def _blocks_of(self, samples: npt.NDArray[np.float32]) -> list[SampleBlock]:
         self._samples += len(samples)
         made = []
-        for block in self._split(self._features.push(samples)):
+        for block in self._cut.push(samples):
             self._blocks += 1
-            made.append(FrameBlock(block, round(seconds_of(self._blocks * len(block)), 3)))
+            made.append(SampleBlock(block, round(seconds_of(self._blocks * self._frames), 3)))
         return made
-
-    def _split(self, frames: torch.Tensor) -> list[torch.Tensor]:
-        return list(torch.split(frames, self._features.block)) if len(frames) else []

@@ -5,16 +5,13 @@ Causal subsampling, unidirectional layers, projection.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rivulet.acoustic.config import ModelConfig
 from rivulet.acoustic.frames import STRIDE
-from rivulet.errors import ConfigError
 
 KERNEL = 3  # taps of a convolution, in time and in frequency
 TAIL = KERNEL - 2  # past inputs that a convolution of stride 2 still needs
@@ -23,47 +20,6 @@ CELLS: dict[str, type[nn.GRU] | type[nn.LSTM] | type[nn.RNN]] = {
     "lstm": nn.LSTM,
     "rnn": nn.RNN,
 }
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The shape of the network.
-
-    `phones` counts the tokens of a second projection, for the beam's lexicon; 0 if there is none.
-    `lookahead` counts future output frames of 40 ms; `lookahead_ms` is what they cost in latency.
-    """
-
-    tokens: int = 29
-    phones: int = 0
-    n_mels: int = 80
-    channels: int = 32
-    hidden: int = 512
-    layers: int = 3
-    cell: Literal["gru", "lstm", "rnn"] = "gru"
-    lookahead: int = 4
-    lookahead_ms: int = 160
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Check the shape.
-
-        Raises:
-            ConfigError: a number is not positive, the cell is unknown, or the cost of the lookahead
-                is misstated.
-        """
-        if self.cell not in CELLS:
-            raise ConfigError(f"cell {self.cell!r} is unknown; use one of {', '.join(CELLS)}.")
-        for name in ("tokens", "n_mels", "channels", "hidden", "layers"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.phones < 0:
-            raise ConfigError(f"phones is {self.phones}; it must be at least 0.")
-        if self.lookahead < 0 or self.lookahead_ms != self.lookahead * STRIDE * 10:
-            raise ConfigError(
-                f"lookahead {self.lookahead} costs {self.lookahead * STRIDE * 10} ms, not "
-                f"{self.lookahead_ms} ms; "
-                "correct lookahead_ms."
-            )
 
 
 @dataclass(frozen=True)
@@ -250,15 +206,6 @@ class AcousticModel(nn.Module):
             return log_probs, state
         phones = functional.log_softmax(self.phone_output(outputs[-1]).float(), dim=-1)
         return torch.cat([log_probs, phones], dim=-1), state
-
-    @torch.inference_mode()
-    def step(self, frames: Tensor, state: ModelState) -> tuple[npt.NDArray[np.float32], ModelState]:
-        """Advance one stream by a block of frames (4k, n_mels); return (k, columns) and the state.
-
-        The log-probabilities leave PyTorch here: what comes after reads arrays.
-        """
-        log_probs, state = self(frames.unsqueeze(0), state)
-        return log_probs[0].numpy(), state
 
 
 def _with_tail(planes: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:

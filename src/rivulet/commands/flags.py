@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rivulet.acoustic.engine import DEFAULT_ENGINE, ENGINES
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import ConfigError
 
@@ -54,6 +55,12 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="MS",
         help="the model advances by so much sound at a time: 40, 80, 160 or 320 (160)",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default=DEFAULT_ENGINE,
+        help="what runs the network: ONNX Runtime, the same with weights of 8 bits, or PyTorch",
     )
     parser.add_argument(
         "--threads", type=int, default=1, help="CPU threads of the network (%(default)s)"
@@ -169,16 +176,15 @@ def add_endpoint_flags(parser: argparse.ArgumentParser) -> None:
 
 def load_recognizer(args: argparse.Namespace) -> "Recognizer":
     """Return the recognizer that the flags describe."""
-    import torch
-
     from rivulet.recognizer import Recognizer
 
     fill_model_flags(args)
     if args.threads < 1:
         raise ConfigError(f"{args.threads} threads cannot compute; use at least 1.")
-    torch.set_num_threads(args.threads)
     endpoint = EndpointConfig(args.no_speech_timeout, args.trailing_silence, args.max_segment)
-    recognizer = Recognizer.load(args.model, args.block_ms, endpoint, args.decoder)
+    recognizer = Recognizer.load(
+        args.model, args.block_ms, endpoint, args.decoder, args.engine, args.threads
+    )
     return _with_decoder_flags(recognizer, args)
 
 

@@ -49,13 +49,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _replay(args: argparse.Namespace, recording: "Recording") -> int:
-    import torch
-
     from rivulet.live.console import Transcript
+    from rivulet.live.recording import arithmetic
     from rivulet.live.replay import ReplayReport, replay
 
-    torch.set_num_threads(recording.header.threads)
     recognizer = _recognizer(args.model, recording)
+    here = arithmetic(recognizer)
+    if recording.header.made_on != here:
+        sys.stderr.write(
+            f"rivulet: the recording was made on {recording.header.made_on} and this is {here}; "
+            "sums may differ in the last bit\n"
+        )
     report = ReplayReport()
     transcript = Transcript(args.format, sys.stdout, recording.header.signal.device)
     try:
@@ -65,7 +69,7 @@ def _replay(args: argparse.Namespace, recording: "Recording") -> int:
         transcript.close(report.seconds)
     sys.stderr.write(f"rivulet: {_ending(report)}\n")
     if report.difference is not None:
-        raise RecordingError(_difference(report, recording))
+        raise RecordingError(_difference(report, recording, here))
     sys.stderr.write(f"rivulet: all {report.events} events are identical\n")
     return 0
 
@@ -75,13 +79,14 @@ def _recognizer(wanted: str | None, recording: "Recording") -> "Recognizer":
     from rivulet.checkpoint import DEFAULT_NAME
     from rivulet.recognizer import Recognizer
 
+    runs: Any = {"engine": recording.header.engine, "threads": recording.header.threads}
     if wanted is None:
         with contextlib.suppress(CheckpointError):
-            usual = Recognizer.load(DEFAULT_NAME)
+            usual = Recognizer.load(DEFAULT_NAME, **runs)
             if usual.checkpoint.digest == recording.header.digest:
                 return usual
     try:
-        return Recognizer.load(wanted or recording.header.model)
+        return Recognizer.load(wanted or recording.header.model, **runs)
     except CheckpointError as error:
         raise RecordingError(
             f"the model of {recording.path}, {recording.header.model!r} of sha256 "
@@ -98,17 +103,15 @@ def _ending(report: "ReplayReport") -> str:
     return f"{report.seconds:.1f} s replayed; the recording ended so: {report.reason}"
 
 
-def _difference(report: "ReplayReport", recording: "Recording") -> str:
-    from rivulet.live.recording import arithmetic
-
+def _difference(report: "ReplayReport", recording: "Recording", here: str) -> str:
     assert report.difference is not None
     difference = report.difference
-    elsewhere = recording.header.made_on != arithmetic()
+    elsewhere = recording.header.made_on != here
     return (
         f"the replay differs at {difference.at_s:.2f} s: recorded "
         f"{json.dumps(difference.recorded)}, replayed {json.dumps(difference.replayed)}; "
         + (
-            f"the recording was made on {recording.header.made_on} and this is {arithmetic()}, "
+            f"the recording was made on {recording.header.made_on} and this is {here}, "
             "whose sums may differ in the last bit."
             if elsewhere
             else "rivulet has changed since, or this is a bug: please report it with the recording."

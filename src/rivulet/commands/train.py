@@ -52,9 +52,16 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run_train)
 
     export = commands.add_parser(
-        "export", help="make a checkpoint from a training run", description=__doc__
+        "export",
+        help="make a checkpoint from a training run, or the graphs of a checkpoint anew",
+        description=__doc__,
     )
-    export.add_argument("training", type=Path, metavar="DIR", help="what `train --output` named")
+    export.add_argument(
+        "training",
+        type=Path,
+        metavar="DIR",
+        help="what `train --output` named; without --output, a checkpoint whose graphs are written",
+    )
     export.add_argument("--head", default="characters", help="characters, or for example bpe-256")
     export.add_argument("--phones", metavar="HEAD", help="the head that the beam reads")
     export.add_argument(
@@ -79,7 +86,7 @@ def add_parser(commands: Any) -> None:
         metavar="MODEL|DIR",
         help="set the beam as that of this checkpoint is set: its width and weights",
     )
-    export.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    export.add_argument("-o", "--output", type=Path, metavar="DIR", help="of the checkpoint")
     export.set_defaults(run=run_export)
 
 
@@ -152,6 +159,8 @@ def _share(processes: int) -> int:
 
 def run_export(args: argparse.Namespace) -> int:
     """Write the checkpoint and say what it is."""
+    if args.output is None:
+        return _export_graphs(args.training)
     from rivulet import checkpoint
     from rivulet.decoding.settings import BeamConfig
     from rivulet.training.export import ExportConfig, export
@@ -166,7 +175,19 @@ def run_export(args: argparse.Namespace) -> int:
         checkpoint.load(args.beam).beam.config if args.beam else BeamConfig(),
     )
     made = export(args.training, args.output, config)
-    count = made.model.num_parameters
+    count = made.torch.model.num_parameters
     size = sum(path.stat().st_size for path in args.output.rglob("*") if path.is_file())
     print(f"{args.output}: {count} weights, {len(made.tokenizer)} tokens, {size / 1e6:.1f} MB")
+    return 0
+
+
+def _export_graphs(model: Path) -> int:
+    """Write the graphs of a checkpoint that is there."""
+    from rivulet.checkpoint import export_graphs
+    from rivulet.training.start import SETTINGS_FILE
+
+    if (model / SETTINGS_FILE).is_file():
+        raise ConfigError(f"{model} is a training run; name its checkpoint's folder with --output.")
+    for path in export_graphs(model):
+        print(f"{path}: {path.stat().st_size / 1000:.1f} kB")
     return 0

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from rivulet.acoustic.features import FeatureExtractor
+from rivulet.acoustic.features import SampleBlocks
 from rivulet.acoustic.frames import STRIDE
 from rivulet.audio import Samples
 from rivulet.checkpoint import Checkpoint
@@ -21,6 +20,7 @@ from rivulet.segmenter import mean_log_prob
 BINS = 10
 FLOOR_SHARE = 0.005  # of true segments that may be dropped as no speech
 ROUNDS = 25  # of Newton's method; it settles in about eight
+PRIORS_BLOCK = 8  # output frames at a time, where nobody waits
 LEAST_PRIOR = 1e-4  # a phone that is hardly ever written must not gain without bound
 RIDGE = 1e-3  # keeps the weights finite where right and wrong words can be told apart for certain
 
@@ -134,7 +134,6 @@ def speech_floor(segments: Iterable[SegmentEvidence], share: float = FLOOR_SHARE
     return round(float(np.quantile(scores, share)), 4)
 
 
-@torch.inference_mode()
 def phone_priors(loaded: Checkpoint, clips: Iterable[Samples]) -> tuple[float, ...]:
     """Return the log of each phone's mean probability over mono 16 kHz samples (n,), blank first.
 
@@ -143,18 +142,17 @@ def phone_priors(loaded: Checkpoint, clips: Iterable[Samples]) -> tuple[float, .
     """
     if loaded.phones is None:
         raise ConfigError("the model writes 0 phones, so they have no priors; use another model.")
-    first = len(loaded.tokenizer)
-    sums, frames = torch.zeros(len(loaded.phones), dtype=torch.float64), 0
+    sums, frames = np.zeros(len(loaded.phones)), 0
     for samples in clips:
-        features = FeatureExtractor(loaded.features, loaded.statistics, STRIDE)
-        frames_of_clip = torch.cat([features.push(samples), features.flush()])
-        log_probs, _ = loaded.model(frames_of_clip.unsqueeze(0), loaded.model.initial_state())
-        sums += log_probs[0, :, first:].exp().double().sum(0)
-        frames += log_probs.shape[1]
+        cut = SampleBlocks(PRIORS_BLOCK * STRIDE)
+        state = loaded.engine.layout.zeros()
+        for block in (*cut.push(samples), *cut.flush()):
+            log_probs, state = loaded.engine.step(block[None], state)
+            sums += np.exp(log_probs[0, :, len(loaded.tokenizer) :], dtype=np.float64).sum(axis=0)
+            frames += log_probs.shape[1]
     if not frames:
         raise ConfigError("0 frames were heard, so priors cannot be measured; give more speech.")
-    smallest = torch.tensor(LEAST_PRIOR, dtype=torch.float64)
-    return tuple(round(float(p), 4) for p in torch.maximum(sums / frames, smallest).log())
+    return tuple(round(float(p), 4) for p in np.log(np.maximum(sums / frames, LEAST_PRIOR)))
 
 
 def fit(found: Sequence[tuple[WordEvidence, bool]], measured_on: str) -> ConfidenceConfig:

@@ -1,5 +1,6 @@
 """Replays audio and reports what it cost."""
 
+import contextlib
 import os
 import platform
 import resource
@@ -8,16 +9,18 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from rivulet import audio
+from rivulet.acoustic.instructions import instruction_set
 from rivulet.errors import ConfigError
 from rivulet.events import Event, Final
 from rivulet.recognizer import Recognizer
 
+LIBRARIES = ("numpy", "onnxruntime", "torch")
 WARM_UP_BLOCKS = 20  # not counted: the first calls allocate and choose kernels
 LOOP_S = 120  # seconds of distinct sound that many streams share and repeat
 STAGGER = 17  # blocks between the beginnings of two streams
@@ -77,14 +80,15 @@ class StreamsReport:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a number was measured."""
+    """Where a number was measured, and with which versions of what computes."""
 
     system: str
     processor: str
+    instructions: str
     cores: int
     threads: int
     python: str
-    torch: str
+    libraries: dict[str, str]
     commit: str
 
 
@@ -169,15 +173,16 @@ def measure_start(model: str) -> float:
     return time.perf_counter() - began
 
 
-def this_machine() -> Machine:
+def this_machine(threads: int = 1) -> Machine:
     """Describe this machine and the code's commit, if it runs from a checkout."""
     return Machine(
         platform.system(),
         _processor(),
+        instruction_set(),
         os.cpu_count() or 1,
-        torch.get_num_threads(),
+        threads,
         platform.python_version(),
-        torch.__version__,
+        _versions(),
         _commit(),
     )
 
@@ -208,6 +213,14 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _commit() -> str:

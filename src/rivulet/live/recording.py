@@ -29,8 +29,8 @@ from typing import Any, BinaryIO
 import av
 import av.error
 import numpy as np
-import torch
 
+from rivulet.acoustic.engine import DEFAULT_ENGINE, EngineName
 from rivulet.configs import read_config
 from rivulet.decoding.settings import DecoderSettings
 from rivulet.endpoint import EndpointConfig
@@ -54,6 +54,8 @@ class RecordingHeader:
 
     digest: of the model, as in `Checkpoint.digest`.
     threads: CPU threads of the network; the order of its sums depends on them.
+    made_on: what else the last bits depend on, as `arithmetic` says it.
+    engine: what ran the network.
     """
 
     signal: SignalFormat
@@ -65,6 +67,7 @@ class RecordingHeader:
     started: str
     made_on: str
     decoder: DecoderSettings = field(default_factory=DecoderSettings)
+    engine: EngineName = DEFAULT_ENGINE
 
     @classmethod
     def of(cls, recognizer: Recognizer, signal: SignalFormat) -> "RecordingHeader":
@@ -75,10 +78,11 @@ class RecordingHeader:
             digest=recognizer.checkpoint.digest,
             block_ms=recognizer.block_ms,
             endpoint=recognizer.endpoint,
-            threads=torch.get_num_threads(),
+            threads=recognizer.checkpoint.engine.threads,
             started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            made_on=arithmetic(),
+            made_on=arithmetic(recognizer),
             decoder=recognizer.settings,
+            engine=recognizer.checkpoint.engine.name,
         )
 
 
@@ -297,10 +301,9 @@ def export_wav(recording: Recording, path: Path) -> float:
     return frames / signal.sample_rate
 
 
-def arithmetic() -> str:
-    """Name what a model's last bits depend on: this machine, and how torch computes on it."""
-    capability = torch.backends.cpu.get_cpu_capability()  # such as AVX2: kernels differ in it
-    return f"{platform.system()} {platform.machine()} {capability}, torch {torch.__version__}"
+def arithmetic(recognizer: Recognizer) -> str:
+    """Name what a recognizer's last bits depend on: system, engine, version, instructions."""
+    return f"{platform.system()}, {recognizer.checkpoint.engine.arithmetic}"
 
 
 def _blocks(content: dict[str, Any], sound: bytes, signal: SignalFormat) -> Iterator[RecordedBlock]:

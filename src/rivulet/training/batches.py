@@ -8,14 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rivulet.acoustic.features import (
-    FeatureConfig,
-    FeatureStatistics,
-    LogMel,
-    band_centers,
-)
+from rivulet.acoustic.config import ModelConfig
+from rivulet.acoustic.features import FeatureConfig, band_centers
 from rivulet.acoustic.frames import FRAMES_PER_SECOND, STRIDE
-from rivulet.acoustic.model import ModelConfig
+from rivulet.acoustic.log_mel import FeatureStatistics, LogMel
 from rivulet.audio import SAMPLE_RATE, Samples, from_int16
 from rivulet.training.augment import (
     AugmentConfig,

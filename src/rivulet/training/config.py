@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 
 from platformdirs import user_cache_path
 
+from rivulet.acoustic.config import ModelConfig
 from rivulet.acoustic.features import FeatureConfig
-from rivulet.acoustic.model import ModelConfig
 from rivulet.configs import read_config
 from rivulet.errors import ConfigError
 from rivulet.training.augment import AugmentConfig

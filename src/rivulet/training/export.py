@@ -54,7 +54,7 @@ def export(run: Path, folder: Path, config: ExportConfig) -> Checkpoint:
     language_model = (
         LanguageModel.load(config.language_model) if config.language_model is not None else None
     )
-    made = Checkpoint(
+    made = Checkpoint.of(
         model=trained.model.with_output(config.head, config.phones),
         tokenizer=trained.tokenizers[config.head],
         phones=trained.tokenizers[config.phones] if config.phones else None,
@@ -64,7 +64,7 @@ def export(run: Path, folder: Path, config: ExportConfig) -> Checkpoint:
         name=config.name,
     )
     checkpoint.save(made, folder, config.bits, language_model)
-    return checkpoint.load(folder)
+    return checkpoint.load(folder, "torch")
 
 
 def average(trained: TrainedRun, others: Sequence[Start], heads: Sequence[str]) -> TrainedRun:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rivulet.acoustic.model import AcousticModel, ModelConfig
+from rivulet.acoustic.config import ModelConfig
+from rivulet.acoustic.model import AcousticModel
 from rivulet.errors import ConfigError
 from rivulet.training.batches import Batch, HeadTarget
 from rivulet.training.denominator import Denominator

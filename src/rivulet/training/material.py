@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.torch import load_file, save_file
 
-from rivulet.acoustic.features import FeatureStatistics
+from rivulet.acoustic.log_mel import FeatureStatistics
 from rivulet.corpora.manifest import read_manifest
 from rivulet.errors import ConfigError
 from rivulet.language.files import open_packed

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rivulet import checkpoint
-from rivulet.acoustic.features import FeatureStatistics
+from rivulet.acoustic.log_mel import FeatureStatistics
 from rivulet.acoustic.model import RecurrentLayer
 from rivulet.errors import ConfigError
 from rivulet.tokenizer import Tokenizer
@@ -95,12 +95,12 @@ def read_start(source: str) -> Start:
     """
     if (Path(source) / SETTINGS_FILE).is_file():
         return _start_of_run(source, read_run(Path(source)))
-    shipped = checkpoint.load(source)
-    model = shipped.model
+    shipped = checkpoint.load(source, "torch")
+    model = shipped.torch.model
     heads: list[tuple[Tokenizer, int, nn.Module]] = [(shipped.tokenizer, TOP, model.output)]
     if shipped.phones is not None and model.phone_output is not None:
         heads.append((shipped.phones, TOP, model.phone_output))
-    return Start(source, len(model.layers), _trunk(model), tuple(heads), shipped.statistics)
+    return Start(source, len(model.layers), _trunk(model), tuple(heads), shipped.torch.statistics)
 
 
 def read_run(folder: Path) -> TrainedRun:

@@ -45,7 +45,7 @@ def run_speed(args: argparse.Namespace) -> int:
     start_s = measure_start(args.model)
     recognizer = load_recognizer(args)
     report = measure_speed(recognizer, args.files, args.seconds, start_s)
-    machine = this_machine()
+    machine = this_machine(args.threads)
     rows = {
         "sound": f"{report.audio_s:.1f} s, {report.words} words",
         "real-time factor": f"{report.rtf:.4f} on {machine.threads} thread(s)",
@@ -71,7 +71,7 @@ def _run_streams(args: argparse.Namespace) -> int:
 
     recognizer = load_recognizer(args)
     report = measure_streams(recognizer, args.files, args.seconds, args.streams)
-    machine = this_machine()
+    machine = this_machine(args.threads)
     print(f"{report.streams} streams, {report.audio_s:.0f} s of sound in all")
     print(f"real-time factor of one stream   {report.compute_s / report.audio_s:.4f}")
     print(

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from rivulet import checkpoint
 from rivulet.acoustic.frames import FRAME_S, HOP, WINDOW
@@ -35,7 +34,7 @@ class RivuletSystem:
     @property
     def lookahead_s(self) -> float:
         """Future output frames, in seconds."""
-        return self.recognizer.checkpoint.model.config.lookahead * FRAME_S
+        return self.recognizer.checkpoint.config.lookahead * FRAME_S
 
     def stream(self) -> "RivuletStream | PlainStream":
         """Begin a live signal."""
@@ -155,7 +154,8 @@ def load(config: SystemConfig) -> RivuletSystem:
         CheckpointError: it is missing, altered or too new.
         ConfigError: the block cannot be used.
     """
-    torch.set_num_threads(config.threads)
     model = config.model or checkpoint.DEFAULT_NAME
-    recognizer = Recognizer.load(model, config.block_ms, config.endpoint, config.decoder)
+    recognizer = Recognizer.load(
+        model, config.block_ms, config.endpoint, config.decoder, threads=config.threads
+    )
     return RivuletSystem(recognizer, folder_bytes(Path(checkpoint.find(model))), config.watched)

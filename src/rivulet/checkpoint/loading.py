@@ -1,0 +1,176 @@
+"""A folder → a checkpoint whose network can run."""
+
+import lzma
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load as deserialize
+
+from rivulet.acoustic.config import ModelConfig
+from rivulet.acoustic.engine import DEFAULT_ENGINE, ENGINES, Engine, EngineName, FloatArray
+from rivulet.acoustic.features import FeatureConfig
+from rivulet.acoustic.quantization import dequantize
+from rivulet.checkpoint.contents import Checkpoint
+from rivulet.checkpoint.digests import sha256
+from rivulet.checkpoint.folder import (
+    DEFAULT_NAME,
+    GRAPHS,
+    LM_FOLDER,
+    PACKED_FILE,
+    PHONES_FILE,
+    STATISTICS_FILE,
+    WEIGHTS_FILE,
+    find,
+    listed,
+    read_config,
+    verify,
+)
+from rivulet.decoding.confidence import ConfidenceConfig
+from rivulet.decoding.settings import BeamConfig, BeamSettings, TimingConfig
+from rivulet.errors import CheckpointError, ConfigError
+from rivulet.tokenizer import Tokenizer
+
+
+def load(
+    model: str | Path = DEFAULT_NAME, engine: EngineName = DEFAULT_ENGINE, threads: int = 1
+) -> Checkpoint:
+    """Load a checkpoint by name or folder and verify it.
+
+    Args:
+        model: a name such as "default", or a folder.
+        engine: what runs the network: "onnx", "onnx8" or "torch".
+        threads: CPU threads of the network; PyTorch has one number for the whole process.
+
+    Raises:
+        CheckpointError: it is missing, incomplete, altered, damaged or of a newer version.
+        ConfigError: the engine is unknown or not installed.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"the engine {engine!r} is unknown; use {listed(ENGINES)}.")
+    if engine == "torch":
+        _need_torch()
+    folder = find(model)
+    config = read_config(folder)
+    verify(folder, config)
+    try:
+        phones, language_model = folder / PHONES_FILE, folder / LM_FOLDER
+        shape, features = ModelConfig(**config["model"]), FeatureConfig(**config["features"])
+        weights = _read_weights(folder)
+        _check_shape(shape, weights)
+        checkpoint = Checkpoint(
+            engine=_load_torch(folder, threads, features, shape, weights)
+            if engine == "torch"
+            else _load_onnx(folder, engine, threads, weights),
+            config=shape,
+            tokenizer=_read_tokens(folder / "tokens.txt"),
+            phones=_read_tokens(phones) if phones.is_file() else None,
+            language_model=language_model if language_model.is_dir() else None,
+            features=features,
+            timing=TimingConfig(**config["timing"]),
+            beam=_beam_settings(config.get("beam", {})),
+            name=str(config["name"]),
+            digest=sha256(folder / "config.json"),
+        )
+    except (
+        KeyError,
+        TypeError,
+        RuntimeError,
+        lzma.LZMAError,
+        SafetensorError,
+        ConfigError,
+    ) as error:
+        raise CheckpointError(
+            f"the model in {folder} does not fit its config.json ({str(error).splitlines()[0]}); "
+            "get it again."
+        ) from error
+    counts = len(checkpoint.tokenizer), len(checkpoint.phones or ())
+    if counts != (shape.tokens, shape.phones):
+        raise CheckpointError(
+            f"{folder} lists {counts[0]} tokens and {counts[1]} phones and its model writes "
+            f"{shape.tokens} and {shape.phones}; get it again."
+        )
+    return checkpoint
+
+
+def _check_shape(shape: ModelConfig, weights: Mapping[str, FloatArray]) -> None:
+    """Compare what the config says with what the weights are.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    layers = sum(name.startswith("layers.") and name.endswith(".norm.weight") for name in weights)
+    wanted = {"output.weight": (shape.tokens, shape.hidden), "row.bias": (shape.hidden,)}
+    if shape.phones:
+        wanted["phone_output.weight"] = (shape.phones, shape.hidden)
+    for name, sizes in wanted.items():
+        if weights[name].shape != sizes or layers != shape.layers:
+            raise ConfigError(
+                f"{name} is {weights[name].shape} of {layers} layers and the config says {sizes} "
+                f"of {shape.layers}"
+            )
+
+
+def _load_onnx(
+    folder: Path, name: EngineName, threads: int, weights: Mapping[str, FloatArray]
+) -> Engine:
+    from rivulet.acoustic.onnx import OnnxEngine
+
+    graph = folder / GRAPHS[name]
+    if not graph.is_file():
+        raise CheckpointError(
+            f"{folder} has no {graph.name}, which the engine {name} runs; write it with "
+            f"`rivulet export {folder}`."
+        )
+    return OnnxEngine.load(lzma.decompress(graph.read_bytes()), weights, name, threads)
+
+
+def _load_torch(
+    folder: Path,
+    threads: int,
+    features: FeatureConfig,
+    shape: ModelConfig,
+    weights: Mapping[str, FloatArray],
+) -> Engine:
+    from rivulet.acoustic.network import TorchEngine
+
+    with safe_open(folder / STATISTICS_FILE, "np") as stored:
+        statistics = stored.get_tensor("mean"), stored.get_tensor("std")
+    return TorchEngine.load(features, statistics, shape, weights, threads)
+
+
+def _need_torch() -> None:
+    missing = [name for name in ("torch", "torchaudio") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"the engine torch lacks {' and '.join(missing)}; pip install 'rivulet[torch]', or "
+            "choose another --engine."
+        )
+
+
+def _read_weights(folder: Path) -> dict[str, FloatArray]:
+    """Return the weights in float32."""
+    packed = folder / PACKED_FILE
+    if packed.is_file():
+        return dequantize(deserialize(lzma.decompress(packed.read_bytes())))
+    with safe_open(folder / WEIGHTS_FILE, "np") as stored:  # one by one: never twice in memory
+        names = stored.keys()
+        return {name: stored.get_tensor(name).astype(np.float32) for name in names}
+
+
+def _beam_settings(values: dict[str, Any]) -> BeamSettings:
+    return BeamSettings(
+        BeamConfig(**values.get("config", {})),
+        TimingConfig(**values.get("timing", {})),
+        ConfidenceConfig(**values.get("confidence", {})),
+        tuple(values.get("priors", ())),
+        values.get("min_log_prob"),
+    )
+
+
+def _read_tokens(path: Path) -> Tokenizer:
+    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    return Tokenizer(tuple(lines))
