@@ -267,3 +267,23 @@ def test_requests_that_are_none_are_closed(nonsense: Server, request_bytes: byte
             answer = client.recv(1000)
         assert not answer or b"HTTP/1.1 4" in answer
     assert httpx.get(f"{url(nonsense)}health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"GET / HTTP/1.1\r\n", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET "]
+)
+def test_a_request_that_does_not_go_on_ends_the_connection(
+    small: Recognizer, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr("rivulet.server.running.HEADER_S", 0.3)
+    with (
+        serving(small) as server,
+        socket.create_connection(("127.0.0.1", server.address.port)) as client,
+    ):
+        client.settimeout(15.0)  # uvicorn waits 5 s for another request
+        client.sendall(begun)
+        received = b""
+        with suppress(ConnectionError):
+            while piece := client.recv(1000):
+                received += piece
+        assert (b" 200 " in received) == (b"/health" in begun)

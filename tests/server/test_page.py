@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soxr
+from support.browser import CHROMIUM, QUIET, fake_microphone
 from support.serving import heard, pcm16, serving, text_of, transcribed
 
 from rivulet.audio import SAMPLE_RATE, load
@@ -20,22 +20,12 @@ from rivulet.server.running import Server
 from rivulet.server.settings import Access
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
 
 CLIP = Path(__file__).parents[2] / "data" / "samples" / "slt.flac"
 AXE = Path(os.environ.get("RIVULET_AXE", "node_modules/axe-core/axe.min.js"))
 RATE = 48_000  # of the browser's fake microphone
 PATIENCE_MS = 60_000
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +47,10 @@ def server(recognizer: Recognizer) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def chromium(sound: Path) -> Iterator[Any]:
-    microphone = [
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={sound}%noloop",
-    ]
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET + microphone)
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM, args=[*QUIET, *fake_microphone(sound)]
+        )
         yield browser
         browser.close()
 

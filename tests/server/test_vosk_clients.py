@@ -8,16 +8,22 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import wave
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from support.browser import CHROMIUM, QUIET, fake_microphone
 from support.serving import pcm16, serving, text_of, transcribed
 
 from rivulet.audio import SAMPLE_RATE, load
 from rivulet.recognizer import Recognizer
+from rivulet.server.app import Settings
 from rivulet.server.running import Server
+from rivulet.server.settings import Access
 
 ROOT = Path(__file__).parents[2]
 THEIRS = Path(os.environ.get("RIVULET_VOSK_SERVER", ROOT.parent / "vosk-server"))
@@ -108,3 +114,41 @@ def test_its_client_for_subtitles_prints_the_text(
     lines = printed("websocket/test_srt.py", clip).splitlines()
     text = " ".join(line for line in lines if line and not line[0].isdigit())
     assert text == text_of(transcribed(recognizer, clip)).lower()
+
+
+def test_its_browser_demo_is_answered(recognizer: Recognizer, clip: Path) -> None:
+    """Its page, from another origin, with a microphone that plays a clip.
+
+    It turns every 16 ms of sound around before sending, so which words it shows means nothing.
+    """
+    playwright = pytest.importorskip("playwright.sync_api")
+    folder = THEIRS / "client-samples" / "javascript"
+    if CHROMIUM is None or not folder.is_dir():
+        pytest.skip("needs chromium and a checkout of vosk-server")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    site = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=site.serve_forever, daemon=True).start()
+    origin = f"http://localhost:{site.server_address[1]}"
+    settings = Settings(access=Access(origins=frozenset({origin})))
+    replies: list[dict[str, object]] = []
+    with (
+        serving(recognizer, settings, port=PORT),
+        playwright.sync_playwright() as driver,
+        driver.chromium.launch(
+            executable_path=CHROMIUM, args=[*QUIET, *fake_microphone(clip)]
+        ) as browser,
+    ):
+        page = browser.new_page()
+        received = lambda frame: replies.append(json.loads(frame))  # noqa: E731
+        page.on("websocket", lambda opened: opened.on("framereceived", received))
+        page.goto(origin)
+        page.dispatch_event("#listen", "mousedown")
+        for _ in range(200):
+            page.wait_for_timeout(100)
+            if any(reply.get("partial") for reply in replies):
+                break
+        page.dispatch_event("#stopListening", "mouseup")
+    site.shutdown()
+    site.server_close()
+    assert any(reply.get("partial") for reply in replies)
+    assert all(reply.keys() & {"partial", "text"} for reply in replies)

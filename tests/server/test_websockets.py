@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import socket
 import time
 import wave
@@ -369,3 +370,26 @@ def test_a_client_that_does_not_read_is_dropped(
     with serving(small, Settings(Limits(send_s=0.3))) as server:
         asyncio.run(run(server))
         assert b'dropped_total{reason="slow reader"} 1.0' in server.app.metrics.render()
+
+
+def test_the_log_holds_no_text_no_audio_and_no_token(
+    recognizer: Recognizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run(server: Server) -> None:
+        async with connect(at(server, query="?token=sesame")) as client:
+            await client.send('{"config": {"sample_rate": 16000, "phrase_list": ["marmalade"]}}')
+            await client.send(pcm16(load(CLIP)))
+            await client.recv()
+            await client.send('{"eof": 1}')
+            assert "bridge" in str(await client.recv())
+        async with connect(at(server, query="?token=sesame")) as client:
+            await client.send("marmalade")
+            await closed(client)
+
+    caplog.set_level(logging.WARNING, "uvicorn.error")  # as `rivulet serve` sets it
+    caplog.set_level(logging.INFO, "rivulet")
+    with serving(recognizer, Settings(access=Access(token="sesame"))) as server:
+        asyncio.run(run(server))
+    assert caplog.records
+    for word in ("bridge", "marmalade", "sesame"):
+        assert word not in caplog.text.lower()

@@ -102,7 +102,9 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(
         level=args.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
     )
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its others hold the token
+    logging.getLogger("uvicorn.error").setLevel(
+        logging.ERROR
+    )  # below, it logs addresses with tokens
     address = rivulet.server.running.Address(
         args.host, args.port, args.wyoming, args.tls_cert, args.tls_key
     )

@@ -66,7 +66,7 @@ class App:
         self.metrics = Metrics()
         self.advancer = Advancer(self.metrics, settings.workers)
         self.streams = Streams(recognizer, settings.limits, self.metrics, self.advancer)
-        self.connections = Connections(self.metrics)
+        self.connections = Connections(self.metrics, settings.limits.connections)
         self._recognizer = recognizer
         self._uploads = Uploads(self.streams)
         self.asgi = Starlette(routes=self._routes())
@@ -157,19 +157,10 @@ class App:
             await socket.send_denial_response(PlainTextResponse(sentence + "\n", 403))
             return
         await socket.accept()
-        if refusal := self.refusal():
-            self.metrics.refused.labels("connections").inc()
+        if refusal := self.connections.refusal():
             await socket.close(TRY_LATER, reason_of(refusal))
             return
         await Connection(socket, protocol, self.streams, self.connections).run()
-
-    def refusal(self) -> str | None:
-        """Return why no connection is taken; None if one is."""
-        if self.connections.draining:
-            return "the server is going down; connect again later."
-        if len(self.connections) >= self.settings.limits.connections:
-            return f"{len(self.connections)} connections are open; try again later."
-        return None
 
 
 def _token(connection: HTTPConnection) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+from typing import Protocol as Interface
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -53,12 +54,20 @@ class ClientGoneError(Exception):
         self.deliberate = code in DELIBERATE
 
 
+class Leaving(Interface):
+    """What a server needs of a connection, of any protocol, to end it."""
+
+    def leave(self, code: int, reason: str) -> None:
+        """End after the message that is being answered, with last results."""
+
+
 @dataclass
 class Connections:
-    """All WebSockets of a server, to count them and to end them."""
+    """All connections of a server that stay open, to count them and to end them."""
 
     metrics: Metrics
-    _open: set["Connection"] = field(default_factory=set)
+    limit: int
+    _open: set[Leaving] = field(default_factory=set)
     draining: bool = False
 
     def __post_init__(self) -> None:
@@ -69,11 +78,20 @@ class Connections:
         """Count them."""
         return len(self._open)
 
-    def add(self, connection: "Connection") -> None:
+    def refusal(self) -> str | None:
+        """Return why no other connection is taken; None if one is."""
+        if not self.draining and len(self._open) < self.limit:
+            return None
+        self.metrics.refused.labels("connections").inc()
+        if self.draining:
+            return "the server is going down; connect again later."
+        return f"{len(self._open)} connections are open; try again later."
+
+    def add(self, connection: Leaving) -> None:
         """Count one more."""
         self._open.add(connection)
 
-    def remove(self, connection: "Connection") -> None:
+    def remove(self, connection: Leaving) -> None:
         """Count one less."""
         self._open.discard(connection)
 

@@ -28,6 +28,7 @@ UNSENT_BYTES = 1 << 16  # a reply has some hundred bytes
 PING_S = 20.0
 PONG_S = 60.0  # a pong waits behind the audio of a client that sends faster than we compute
 BACKLOG = 2048
+FILES = 16_384  # open at once: every connection is one
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[sockets.socket] | None = None) -> None:
         """Send last results, close, and wait for what is left."""
-        ends = [self.app.drain()]
         if self._wyoming is not None:
-            ends.append(self._wyoming.stop())
-        await asyncio.gather(*ends)
+            self._wyoming.stop()
+        await self.app.drain()
         await super().shutdown([self._socket])
         self.app.advancer.close()
         self._captured_signals.clear()  # this was their effect; they need not end the process too
@@ -153,7 +153,7 @@ class Server(uvicorn.Server):
     async def _start_wyoming(self, port: int) -> None:
         from rivulet.server.wyoming import WyomingServer
 
-        self._wyoming = WyomingServer(self.app.streams, self.app.refusal)
+        self._wyoming = WyomingServer(self.app.streams, self.app.connections)
         try:
             found = await self._wyoming.start(self.address.host, port)
             self.address = replace(self.address, wyoming_port=found)
@@ -191,6 +191,18 @@ def listen(host: str, port: int) -> sockets.socket:
         ) from error
 
 
+def raise_file_limit() -> None:
+    """Let the process hold as many connections as the system allows; each is an open file."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def serve(
     recognizer: Recognizer,
     settings: Settings,
@@ -202,6 +214,7 @@ def serve(
     Raises:
         ConfigError: an address or a certificate cannot be used.
     """
+    raise_file_limit()
     server = Server(App(recognizer, settings), address)
 
     async def main() -> None:

@@ -9,8 +9,6 @@ A `transcript-chunk` holds settled words, so their sum is the transcript.
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -33,6 +31,7 @@ from wyoming.ping import Ping, Pong
 import rivulet
 from rivulet.errors import RivuletError
 from rivulet.events import Event
+from rivulet.server.connection import Connections
 from rivulet.server.protocol import (
     MAX_CHANNELS,
     ProtocolError,
@@ -111,7 +110,7 @@ class WyomingConnection:
             self._let_go()
             self._writer.close()
 
-    def leave(self) -> None:
+    def leave(self, code: int, reason: str) -> None:
         """Send what was said so far and close, after the event that is being answered."""
         if not self._leaving.done():
             self._leaving.set_result(None)
@@ -200,35 +199,24 @@ class WyomingConnection:
 class WyomingServer:
     """Listens on its own port."""
 
-    def __init__(self, streams: Streams, refusal: Callable[[], str | None]) -> None:
-        """Serve the same streams as the other protocols; `refusal` says why to take no more."""
+    def __init__(self, streams: Streams, connections: Connections) -> None:
+        """Serve the same streams as the other protocols, within the same limits."""
         self._streams = streams
-        self._refusal = refusal
-        self._connections: set[WyomingConnection] = set()
+        self._connections = connections
         self._server: asyncio.Server | None = None
-
-    def __len__(self) -> int:
-        """Count the connections."""
-        return len(self._connections)
 
     async def start(self, host: str, port: int) -> int:
         """Listen; return the port, which is chosen for 0."""
         self._server = await asyncio.start_server(self._serve, host, port, limit=LINE_BYTES)
         return int(self._server.sockets[0].getsockname()[1])
 
-    async def stop(self) -> None:
-        """Send last results and close."""
+    def stop(self) -> None:
+        """Take no more connections."""
         if self._server is not None:
             self._server.close()
-        for connection in list(self._connections):
-            connection.leave()
-        deadline = time.monotonic() + self._streams.limits.drain_s
-        while self._connections and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if sentence := self._refusal():
-            self._streams.metrics.refused.labels("connections").inc()
+        if sentence := self._connections.refusal():
             await async_write_event(Error(sentence).event(), writer)
             writer.close()
             return
@@ -237,7 +225,7 @@ class WyomingServer:
         try:
             await connection.run()
         finally:
-            self._connections.discard(connection)
+            self._connections.remove(connection)
 
 
 def info(model: str) -> Info:
