@@ -32,6 +32,12 @@ export class Captions {
   partial(event) {
     const tokens = event.tokens ?? event.text.split(" ").filter(Boolean).map((text) => ({ text }));
     const settled = event.tokens ? event.stable_tokens : event.stable;
+    if (!tokens.length) {
+      // what was shown turned out to be no speech
+      this.open?.remove();
+      this.open = undefined;
+      return;
+    }
     const line = this.line();
     line.replaceChildren(...spaced(tokens.map(({ text }, i) => word(text, i < settled ? "settled" : "open"))));
     this.follow();
