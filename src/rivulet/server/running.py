@@ -121,12 +121,16 @@ class Server(uvicorn.Server):
         """Listen at once, so that a taken port is known before anything else.
 
         Raises:
-            ConfigError: the port cannot be used, or the certificate cannot be read.
+            ConfigError: a port cannot be used, or the certificate cannot be read.
         """
         self.app = app
         self._socket = listen(address.host, address.port)
         self._wyoming: Any = None
+        self._wyoming_socket: sockets.socket | None = None
         self.address = replace(address, port=self._socket.getsockname()[1])
+        if address.wyoming_port is not None:
+            self._wyoming_socket = listen(address.host, address.wyoming_port)
+            self.address = replace(self.address, wyoming_port=self._wyoming_socket.getsockname()[1])
         super().__init__(_config(app, address))
         try:
             self.config.load()
@@ -137,9 +141,9 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[sockets.socket] | None = None) -> None:
         """Begin to serve."""
+        if self._wyoming_socket is not None:
+            await self._start_wyoming(self._wyoming_socket)
         await super().startup([self._socket])
-        if self.address.wyoming_port is not None:
-            await self._start_wyoming(self.address.wyoming_port)
 
     async def shutdown(self, sockets: list[sockets.socket] | None = None) -> None:
         """Send last results, close, and wait for what is left."""
@@ -150,16 +154,11 @@ class Server(uvicorn.Server):
         self.app.advancer.close()
         self._captured_signals.clear()  # this was their effect; they need not end the process too
 
-    async def _start_wyoming(self, port: int) -> None:
+    async def _start_wyoming(self, listening: sockets.socket) -> None:
         from rivulet.server.wyoming import WyomingServer
 
         self._wyoming = WyomingServer(self.app.streams, self.app.connections)
-        try:
-            found = await self._wyoming.start(self.address.host, port)
-            self.address = replace(self.address, wyoming_port=found)
-        except OSError as error:
-            self.should_exit = True
-            log.error("port %d cannot be used (%s)", port, error.strerror)
+        await self._wyoming.start(listening)
 
 
 def check_files(address: Address) -> None:

@@ -9,6 +9,7 @@ A `transcript-chunk` holds settled words, so their sum is the transcript.
 
 import asyncio
 import logging
+import socket as sockets
 from contextlib import suppress
 from typing import Any
 
@@ -205,10 +206,9 @@ class WyomingServer:
         self._connections = connections
         self._server: asyncio.Server | None = None
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; return the port, which is chosen for 0."""
-        self._server = await asyncio.start_server(self._serve, host, port, limit=LINE_BYTES)
-        return int(self._server.sockets[0].getsockname()[1])
+    async def start(self, listening: sockets.socket) -> None:
+        """Serve a listening socket."""
+        self._server = await asyncio.start_server(self._serve, sock=listening, limit=LINE_BYTES)
 
     def stop(self) -> None:
         """Take no more connections."""
