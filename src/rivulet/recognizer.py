@@ -1,13 +1,15 @@
 """`Recognizer` and `Stream`: the path from samples to events."""
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
-from rivulet.acoustic.engine import DEFAULT_ENGINE, EngineName
+from rivulet.acoustic.batching import step_together
+from rivulet.acoustic.engine import DEFAULT_ENGINE, Engine, EngineName, FloatArray
 from rivulet.acoustic.frames import FRAME_S, HOP, algorithmic_latency_ms
 from rivulet.acoustic.frontend import Frontend, SampleBlock
 from rivulet.audio import SAMPLE_RATE, Sound, open_sound
@@ -178,6 +180,45 @@ class Recognizer:
         """
         return Stream(self.with_hot_words(hot_words or {}), sample_rate, decoder)
 
+    def step(self, streams: Sequence["Stream"]) -> list[list[Event]]:
+        """Advance every stream that has a block ready by one block, all in one step of the network.
+
+        Feed them with `Stream.push`; call again while any is `ready`. A stream's events are the
+        same, bit for bit, whatever else is in `streams`.
+
+        Args:
+            streams: each once, made by this recognizer or one of the same model and block.
+
+        Returns:
+            The events of each; a stream that has no block ready has none.
+
+        Raises:
+            ConfigError: a stream is of another model or block, or is there twice.
+        """
+        ready = [stream for stream in streams if stream.ready]
+        self._check_company(streams)
+        blocks = [stream.next_block() for stream in ready]
+        stepped = step_together(
+            self.checkpoint.engine,
+            [block.samples for block in blocks],
+            [stream.state for stream in ready],
+        )
+        events = {
+            id(stream): stream.advance(block, log_probs, state)
+            for stream, block, (log_probs, state) in zip(ready, blocks, stepped, strict=True)
+        }
+        return [events.get(id(stream), []) for stream in streams]
+
+    def _check_company(self, streams: Sequence["Stream"]) -> None:
+        strange = [s for s in streams if s.runs_on != (self.checkpoint.engine, self.block_ms)]
+        if strange:
+            raise ConfigError(
+                f"{len(strange)} of {len(streams)} streams are of another model or block; step "
+                "them with their own recognizer."
+            )
+        if len({id(stream) for stream in streams}) < len(streams):
+            raise ConfigError(f"{len(streams)} streams hold one twice; name each once.")
+
     def transcribe(
         self,
         source: Sound,
@@ -207,7 +248,8 @@ class Stream:
     """One live signal: a state of constant size.
 
     Frontend → network → segmenter. Feed it any pieces; the events do not depend on how the signal
-    is cut.
+    is cut. Use it alone with `accept` and `finish`, or push sound into many and let
+    `Recognizer.step` advance them together.
     """
 
     def __init__(
@@ -217,32 +259,54 @@ class Stream:
         decoder: Decoder | None = None,
     ) -> None:
         """Begin at time 0; use `Recognizer.stream`."""
-        self._engine = recognizer.checkpoint.engine
-        self._lookahead = recognizer.checkpoint.config.lookahead
+        self._recognizer = recognizer
         self._frontend = recognizer.frontend(sample_rate)
-        self._state = self._engine.layout.zeros()
+        self._state = recognizer.checkpoint.engine.layout.zeros()
         self._segmenter = recognizer.segmenter(decoder)
+        self._blocks: deque[SampleBlock] = deque()
+        self._ended = False
         self._finished = False
 
     def accept(self, samples: npt.NDArray[Any]) -> list[Event]:
         """Hear `samples`, float32 in [-1, 1] or int16, (n,) or (n, channels); return their events.
 
         Raises:
-            AudioError: the samples are not finite, not sound, or come after `finish`; the stream
+            AudioError: the samples are not finite, not sound, or come after the end; the stream
                 stays as it was.
         """
-        if self._finished:
-            raise AudioError("the stream is finished; begin another with recognizer.stream().")
-        return self._advance(self._frontend.push(samples))
+        self.push(samples)
+        return self._drain()
 
     def finish(self) -> list[Event]:
         """Decode what is still on its way, to the last sample, and return the last events."""
         if self._finished:
             return []
+        self.end()
+        events = self._drain()
         self._finished = True
-        tail_s = TAIL_S + self._lookahead * FRAME_S
-        events = self._advance(self._frontend.flush(tail_s))
         return events + self._segmenter.flush(round(self._frontend.seconds, 3))
+
+    def push(self, samples: npt.NDArray[Any]) -> None:
+        """Take samples as `accept` does, and leave the computing to `Recognizer.step`.
+
+        Raises:
+            AudioError: as `accept`.
+        """
+        if self._ended:
+            raise AudioError("the stream is finished; begin another with recognizer.stream().")
+        self._blocks.extend(self._frontend.push(samples))
+
+    def end(self) -> None:
+        """Take no more samples; what is left becomes blocks, and then `finish` costs nothing."""
+        if not self._ended:
+            self._ended = True
+            lookahead_s = self._recognizer.checkpoint.config.lookahead * FRAME_S
+            self._blocks.extend(self._frontend.flush(TAIL_S + lookahead_s))
+
+    @property
+    def ready(self) -> bool:
+        """Whether a block waits for `Recognizer.step`."""
+        return bool(self._blocks)
 
     def partial(self) -> Partial:
         """Return the open segment as it reads now; asking changes nothing."""
@@ -262,13 +326,33 @@ class Stream:
         """Bytes of samples waiting for their block, and of what the network remembers."""
         return self._frontend.nbytes + self._state.nbytes
 
-    def _advance(self, blocks: list[SampleBlock]) -> list[Event]:
+    def _drain(self) -> list[Event]:
         events: list[Event] = []
-        for block in blocks:
-            log_probs, self._state = self._engine.step(block.samples[None], self._state)
-            events += self._segmenter.push(log_probs[0], block.at)
-            if self._segmenter.wants_reset:
-                self._state = self._engine.layout.reset_recurrent(self._state)
+        while self._blocks:
+            events += self._recognizer.step([self])[0]
+        return events
+
+    # what `Recognizer.step` needs of a stream
+
+    @property
+    def runs_on(self) -> tuple[Engine, int]:
+        """The engine, and the block in milliseconds."""
+        return self._recognizer.checkpoint.engine, self._recognizer.block_ms
+
+    @property
+    def state(self) -> FloatArray:
+        """What the network remembers, (1, size)."""
+        return self._state
+
+    def next_block(self) -> SampleBlock:
+        """Take the block that waits longest."""
+        return self._blocks.popleft()
+
+    def advance(self, block: SampleBlock, log_probs: FloatArray, state: FloatArray) -> list[Event]:
+        """Take what the network made of `block`: (k, columns), and the state after it."""
+        events = self._segmenter.push(log_probs, block.at)
+        layout = self._recognizer.checkpoint.engine.layout
+        self._state = layout.reset_recurrent(state) if self._segmenter.wants_reset else state
         return events
 
 

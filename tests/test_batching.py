@@ -1,0 +1,135 @@
+"""Many streams in one step: `Recognizer.step`."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import SAMPLES, small_checkpoint
+
+from rivulet import audio, checkpoint
+from rivulet.acoustic import batching
+from rivulet.errors import AudioError, ConfigError
+from rivulet.recognizer import Recognizer
+
+
+@pytest.fixture(scope="module", params=["onnx", "onnx8", "torch"])
+def engine(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def speaking(tmp_path_factory, engine):
+    """A small model on each engine; it writes nonsense, the same nonsense every time."""
+    folder = tmp_path_factory.mktemp("small")
+    checkpoint.save(small_checkpoint(), folder, bits=32)
+    return Recognizer.load(folder, engine=engine)
+
+
+def alone(recognizer, sound):
+    stream = recognizer.stream()
+    return stream.accept(sound) + stream.finish()
+
+
+def together(recognizer, sounds, arrivals):
+    """Feed the streams as `arrivals` say, (stream, samples) each, and step all after each."""
+    streams = [recognizer.stream() for _ in sounds]
+    events = [[] for _ in sounds]
+    fed = [0] * len(sounds)
+
+    def step():
+        for found, new in zip(events, recognizer.step(streams), strict=True):
+            found += new
+
+    for index, count in arrivals:
+        streams[index].push(sounds[index][fed[index] : fed[index] + count])
+        fed[index] += count
+        step()
+    for stream, sound, count in zip(streams, sounds, fed, strict=True):
+        stream.push(sound[count:])
+        stream.end()
+    while any(stream.ready for stream in streams):
+        step()
+    for found, stream in zip(events, streams, strict=True):
+        found += stream.finish()
+    return events
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_a_streams_events_do_not_depend_on_its_company(speaking, babble, data):
+    count = data.draw(st.integers(1, 9))
+    begins = data.draw(st.lists(st.integers(0, 40_000), min_size=count, max_size=count))
+    lengths = data.draw(st.lists(st.integers(0, 40_000), min_size=count, max_size=count))
+    sounds = [babble[a : a + n] for a, n in zip(begins, lengths, strict=True)]
+    pieces = st.tuples(st.integers(0, count - 1), st.integers(0, 20_000))
+    found = together(speaking, sounds, data.draw(st.lists(pieces, max_size=20)))
+    assert found == [alone(speaking, sound) for sound in sounds]
+
+
+def test_real_speech_in_a_crowd_reads_as_it_does_alone(recognizer):
+    sounds = [np.concatenate(list(audio.read(path))) for path in sorted(SAMPLES.glob("*.flac"))]
+    arrivals = [(turn % len(sounds), 2560) for turn in range(60)]
+    expected = [alone(recognizer, sound) for sound in sounds]
+    assert together(recognizer, sounds, arrivals) == expected
+    assert all(expected)
+
+
+def test_a_crowd_too_large_for_one_step_is_divided(speaking, babble, monkeypatch):
+    monkeypatch.setattr(batching, "LARGEST", 3)
+    sounds = [babble[i * 500 : i * 500 + 9_000] for i in range(8)]
+    found = together(speaking, sounds, [(i, 9_000) for i in range(8)])
+    assert found == [alone(speaking, sound) for sound in sounds]
+
+
+def test_who_is_not_ready_has_no_events(speaking, babble):
+    ready, waiting = speaking.stream(), speaking.stream()
+    ready.push(babble[:2_800])
+    waiting.push(babble[:2_799])
+    assert (ready.ready, waiting.ready) == (True, False)
+    assert speaking.step([waiting, ready])[0] == []
+    assert not ready.ready
+    assert speaking.step([]) == []
+
+
+def test_streams_of_another_model_or_block_or_twice_are_refused(speaking, small):
+    stream = speaking.stream()
+    with pytest.raises(ConfigError, match="1 of 2 streams are of another model"):
+        speaking.step([stream, small.stream()])
+    with pytest.raises(ConfigError, match="2 streams hold one twice"):
+        speaking.step([stream, stream])
+
+
+def test_after_the_end_no_samples_are_taken(speaking, babble):
+    stream = speaking.stream()
+    stream.push(babble)
+    stream.end()
+    with pytest.raises(AudioError, match="finished"):
+        stream.push(babble)
+    assert stream.finish() == alone(speaking, babble)
+    assert stream.finish() == []
+
+
+def test_python_goes_on_while_the_network_computes(recognizer):
+    """The lock of the interpreter is free meanwhile, so another thread counts on."""
+    engine, counted, done = recognizer.checkpoint.engine, [0], threading.Event()
+    samples = np.zeros((64, 2_800), np.float32)
+    state = engine.layout.zeros(64)
+
+    def count():
+        while not done.is_set():
+            counted[0] += 1
+            time.sleep(0.0005)
+
+    counter = threading.Thread(target=count)
+    counter.start()
+    began = time.perf_counter()
+    for _ in range(5):
+        engine.step(samples, state)
+    took_s = time.perf_counter() - began
+    during = counted[0]
+    done.set()
+    counter.join()
+    assert during > took_s / 0.0005 / 50  # with the lock held it would be about one a step
