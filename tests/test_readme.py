@@ -2,48 +2,79 @@
 
 import glob
 import re
+import runpy
 import shlex
 
 import pytest
 from support import ROOT
 
-from rivulet.__main__ import main
+from rivulet.__main__ import build_parser, main
 
-README = (ROOT / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+PAGES = (ROOT / "README.md", ROOT / "docs" / "tutorial.md")
+TEXTS = [page.read_text(encoding="utf-8") for page in PAGES]
+PYTHON = [block for text in TEXTS for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
 COMMANDS = [
-    line
-    for block in re.findall(r"```(?:sh|bash)\n(.*?)```", README, re.S)
+    line.split("#")[0].strip()
+    for text in TEXTS
+    for block in re.findall(r"```(?:sh|bash)\n(.*?)```", text, re.DOTALL)
     for line in block.splitlines()
-    if line.startswith("rivulet transcribe")
+    if line.startswith("rivulet")
 ]
+RUN = [line for line in dict.fromkeys(COMMANDS) if line.startswith("rivulet transcribe")]
+
+
+def arguments_of(line):
+    """A command's arguments, names with * looked up in the current folder."""
+    words = shlex.split(line)[1:]
+    return [name for word in words for name in (sorted(glob.glob(word)) if "*" in word else [word])]
 
 
 @pytest.mark.parametrize("block", PYTHON)
-def test_python_of_the_readme_runs(block, monkeypatch, capsys):
+def test_python_of_the_pages_runs(block, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    exec(compile(block, "README.md", "exec"), {})
+    exec(compile(block, "page.md", "exec"), {})
     assert capsys.readouterr().out
 
 
-@pytest.mark.parametrize("line", COMMANDS)
-def test_commands_of_the_readme_run(line, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("line", RUN)
+def test_commands_of_the_pages_run(line, tmp_path, monkeypatch, capsys):
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
-    arguments = shlex.split(line.split("#")[0])[1:]
-    expanded = [name for a in arguments for name in (sorted(glob.glob(a)) if "*" in a else [a])]
-    assert main(expanded) == 0
-    written = list(tmp_path.glob("*/*.srt"))
+    assert main(arguments_of(line)) == 0
+    written = [*tmp_path.glob("*/*.srt"), *tmp_path.glob("*/*.vtt")]
     assert capsys.readouterr().out or written
 
 
-def test_the_readme_shows_something_to_run():
-    assert PYTHON
-    assert COMMANDS
+@pytest.mark.parametrize("line", sorted(set(COMMANDS) - set(RUN)))
+def test_commands_that_need_a_microphone_or_hours_are_at_least_understood(line):
+    build_parser().parse_args(arguments_of(line))
+
+
+def test_the_pages_show_something_to_run():
+    assert len(PYTHON) >= 4
+    assert len(RUN) >= 6
+
+
+def test_the_two_commands_of_the_readme_stand_as_they_are():
+    for command in (
+        "python3 -m venv .venv && .venv/bin/pip install . && "
+        ".venv/bin/rivulet transcribe data/samples/awb.flac",
+        "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' && .venv/bin/python -m pytest",
+    ):
+        assert f"```sh\n{command}\n```" in TEXTS[0]
+
+
+def test_the_picture_is_drawn_from_what_the_model_says():
+    script = runpy.run_path(str(ROOT / "docs" / "record_terminal.py"))
+    shown = list(script["frames"]())
+    assert shown[-1].finals[0][1] == "PLEASE BRING ME A GLASS OF WATER AND A PIECE OF BREAD"
+    picture = script["draw"](shown)
+    assert picture.count("<g ") == len(shown)
+    assert "PLEASE BRING" in (ROOT / "docs" / "images" / "listen.svg").read_text(encoding="utf-8")
 
 
 def test_links_lead_somewhere():
-    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("checkpoints/*/*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
             if not target.startswith("http"):
                 assert (path.parent / target).exists(), f"{path.name} links to {target}"

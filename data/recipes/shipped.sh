@@ -66,7 +66,7 @@ language_model "$out/lm" "$out/transcripts.txt" --arpa "$text/english-3gram.arpa
     --held-out 2000 --write-arpa "$out/mixed.arpa"
 language_model "$out/lm-small" --arpa "$out/mixed.arpa" --vocabulary 30000 --entropy-prune 3.8e-7 --no-letters
 
-# The beam's settings were chosen by hand (docs/experiments.md): those of the installed models.
+# The beam's settings were chosen by hand (docs/lab): those of the installed models.
 export_model() { # NAME LANGUAGE-MODEL BITS
     rivulet export "$out/ninth" --head bpe-1000 --phones phones \
         --language-model "$out/$2" --bits "$3" --beam "$1" --name "$1" --output "$out/$1"

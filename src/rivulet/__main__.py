@@ -28,9 +28,8 @@ from rivulet.commands import (
 )
 from rivulet.errors import RivuletError
 
-COMMANDS = (
-    transcribe, listen, serve, doctor, replay, evaluate, bench, align, train, calibrate, lm, data,
-)  # fmt: skip
+FIRST = (transcribe, listen, doctor, serve, lm)  # what most people need, in --help too
+COMMANDS = (*FIRST, replay, evaluate, bench, align, train, calibrate, data)
 
 INTERRUPTED = 130  # exit status, as a shell gives it: 128 and the number of the signal
 IMPORTLIB = "<frozen importlib._bootstrap>"  # what Python's frames of an import name as their file
@@ -47,12 +46,7 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0, or 1 after one sentence on standard error."""
     _open_streams()
-    parser = Parser(prog="rivulet", description=rivulet.__doc__)
-    parser.add_argument("--version", action="version", version=f"rivulet {rivulet.__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add_parser(commands)
-    args = parser.parse_args(arguments)
+    args = build_parser().parse_args(arguments)
     if sys.stdout is None and getattr(args, "output", None) is None:
         print("rivulet: standard output is closed; name a file with --output.", file=sys.stderr)
         return 1
@@ -70,6 +64,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
+    parser = Parser(
+        prog="rivulet",
+        description=rivulet.__doc__,
+        epilog="The first five are what most people need; the others measure and train.",
+    )
+    parser.add_argument("--version", action="version", version=f"rivulet {rivulet.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(commands)
+    return parser
 
 
 def _open_streams() -> None:

@@ -2,7 +2,7 @@
 
 KenLM as flashlight binds it gives every sentence so far a state of its own. `NGram` gives equal
 histories one state; without that, a beam of 100 fills with copies of the same words: on dev it cost
-3 points of WER, and words were settled after 2.6 s instead of 1.4 s (docs/experiments.md).
+3 points of WER, and words were settled after 2.6 s instead of 1.4 s (docs/lab).
 """
 
 import math
