@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if len(waiting) < len(jobs):
         done = len(jobs) - len(waiting)
         _say(f"{done} of {len(jobs)} files are done already; --overwrite does them again.")
-    readable = _readable(waiting)
+    readable = _readable(waiting, args.track)
     batch = _Batch(args, several and args.format == "json" and args.output is None)
     if readable:
         with _terminable():
@@ -75,8 +75,13 @@ def run(args: argparse.Namespace) -> int:
     return 1 if len(readable) < len(waiting) or batch.failures else 0
 
 
-def _readable(jobs: Sequence[Job]) -> list[Job]:
-    """Return the jobs whose files are there, and say at once which are not."""
+def _readable(jobs: Sequence[Job], track: int | None) -> list[Job]:
+    """Return the jobs whose files are there, and say at once which are not.
+
+    A single file is opened too: what it lacks is said before the model is read. Of many each is
+    opened by the worker, which may crash.
+    """
+    from rivulet.audio import AudioFile
     from rivulet.audio.sources import check_path
 
     found = []
@@ -84,6 +89,8 @@ def _readable(jobs: Sequence[Job]) -> list[Job]:
         try:
             if job.name != STANDARD_INPUT:
                 check_path(Path(job.name))
+                if len(jobs) == 1 and Path(job.name).is_file():
+                    AudioFile(job.name, track).close()
             elif sys.stdin is None:
                 raise AudioError("standard input is closed; give a file, or a pipe and -.")
             found.append(job)
