@@ -158,7 +158,7 @@ def test_a_checkpoint_keeps_what_was_measured_for_the_beam(tmp_path):
 def test_a_changed_language_model_is_refused(tmp_path, change):
     folder = save_model(tmp_path / "both")
     if change == "alter":
-        (folder / "lm" / "lm.bin").write_bytes(b"else")
+        (folder / "lm" / "graph.bin").write_bytes(b"else")
     elif change == "remove":
         (folder / "lm" / "lexicon.txt.xz").unlink()
     else:

@@ -14,7 +14,7 @@ from rivulet.endpoint import EndpointConfig, Endpointer
 from rivulet.events import Event, Final, Partial, Word
 
 if TYPE_CHECKING:
-    from rivulet.decoding.lm_scorer import HotPhrase
+    from rivulet.decoding.hotwords import Hotword
 
 RESET_AFTER_SILENCE_S = 5.0  # seconds without speech after which the network should begin anew
 
@@ -35,7 +35,7 @@ class Segmenter:
         endpoint: EndpointConfig,
         timing: TimingConfig,
         lookahead: int = 0,
-        hot_phrases: "Sequence[HotPhrase]" = (),
+        hot_phrases: "Sequence[Hotword]" = (),
         min_log_prob: float | None = None,
     ) -> None:
         """Begin at time 0.

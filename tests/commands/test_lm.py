@@ -138,7 +138,7 @@ def test_a_ready_model_can_be_made_smaller(tools, files, capsys):
     assert said["words"] == 3
     assert {"letters.bin", "letters.txt"} <= said["bytes"].keys()
     assert build(files, *flags, "--no-letters") == 0
-    assert numbers(capsys)["bytes"].keys() == {"lm.bin", "lexicon.txt.xz"}
+    assert numbers(capsys)["bytes"].keys() == {"graph.bin", "lexicon.txt.xz"}
     assert LanguageModel.load(files / "model").letters is None
     assert sum(said["ngrams"]) < sum(arpa.read(files / "ready.arpa").counts)
 

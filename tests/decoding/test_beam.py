@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from support import beams
 from support.beams import LEXICON, PHONES, graph_of, settle
 
+from rivulet.decoding import beam
 from rivulet.decoding.beam import BeamDecoder
 from rivulet.decoding.confidence import ConfidenceConfig, WordEvidence
-from rivulet.decoding.lm_scorer import NGram
+from rivulet.decoding.flashlight import emissions_of
+from rivulet.decoding.lm_scorer import LMScorer
 from rivulet.decoding.settings import BeamConfig
 from rivulet.errors import ConfigError
 
@@ -24,6 +26,14 @@ WIDE = BeamConfig(
     word_score=0.0,
 )
 NARROW = BeamConfig(beam_size=20, beam_tokens=6, beam_threshold=16.0, lm_weight=0.7, word_score=0.0)
+
+
+@pytest.fixture(autouse=True, params=["native", "flashlight"])
+def search(request, monkeypatch):
+    """Every test holds for both searches."""
+    if request.param == "native":
+        pytest.importorskip("rivulet.decoding._beam", reason="no compiler built the search")
+    monkeypatch.setattr(beam, "has_native", lambda: request.param == "native")
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +80,8 @@ def test_a_full_beam_finds_the_best_of_all_texts_and_alignments(graph, seed):
     log_probs = noise(5, seed)
     rows = log_probs
     before = np.vstack([[0.0] + [-math.inf] * 3, rows[:-1]])
-    # a word's last phone may go on: columns after the phones, see SearchGraph.emissions
-    emissions = np.stack([graph.emissions(*pair) for pair in zip(rows, before, strict=True)])
+    # a word's last phone may go on: columns after the phones, see SearchGraph.columns
+    emissions = np.stack([emissions_of(*pair) for pair in zip(rows, before, strict=True)])
     texts = [
         words
         for count in range(4)
@@ -83,7 +93,7 @@ def test_a_full_beam_finds_the_best_of_all_texts_and_alignments(graph, seed):
 
 
 def total_score(graph, emissions, words):
-    scorer = graph.scorer()
+    scorer = LMScorer(graph.language_model.scorer)
     state, linguistic = scorer.start(False), 0.0
     for word in words:
         state, score = scorer.score(state, word)
@@ -144,7 +154,6 @@ def test_a_settled_word_is_never_revised(graph, seed):
 def test_a_word_is_shown_in_the_pause_after_it_though_words_cost(graph):
     decoder = BeamDecoder(graph, dataclasses.replace(NARROW, word_score=-4.0))
     decoder.push(np.concatenate([spelled("BAA"), np.repeat(spelled("BAA")[1:2], 4, axis=0)]))
-    assert decoder._reading().best.words.count(-1) == len(decoder._reading().best.words)
     assert [word.text for word in decoder.words()] == ["BAA"]
     assert decoder.settled() == 0
     assert [word.text for word in decoder.finish_segment()] == ["BAA"]
@@ -153,7 +162,7 @@ def test_a_word_is_shown_in_the_pause_after_it_though_words_cost(graph):
 def test_the_search_holds_little_however_long_the_segment(graph):
     decoder = BeamDecoder(graph, NARROW)
     decoder.push(spelled("BEE A BAA BEE " * 250))
-    assert len(decoder._heard) < 150
+    assert decoder.open_frames < 150
     assert len(decoder.finish_segment()) == 1000
 
 
@@ -176,7 +185,7 @@ def test_what_is_remembered_stays_bounded_though_nobody_pauses(graph):
     for _ in range(12):
         decoder.push(spelled("BEE A BAA BEE " * 10))
         words += decoder.finish_segment(keep_open_word=True)
-        sizes.append(decoder._scorer.remembered)
+        sizes.append(decoder.nbytes)
     words += decoder.finish_segment()
     assert [word.text for word in words] == ["BEE", "A", "BAA", "BEE"] * 120
     assert max(sizes[2:]) <= 2 * max(sizes[:2])
@@ -187,7 +196,7 @@ def test_what_is_remembered_stays_bounded_in_one_long_segment(graph):
     sizes = []
     for row in noise(1200, 3):
         decoder.push(row[None])
-        sizes.append(decoder._scorer.remembered)
+        sizes.append(decoder.nbytes)
     assert max(sizes[600:]) <= 2 * max(sizes[:100])
 
 
@@ -197,14 +206,14 @@ def test_forgetting_changes_nothing(graph, seed, monkeypatch):
     log_probs = noise(230, seed, sharpness=1.5)
 
     def heard():
-        decoder = BeamDecoder(graph, NARROW)
+        decoder = BeamDecoder(graph, NARROW, search="flashlight")
         for row in log_probs:
             decoder.push(row[None])
             yield decoder.words(), decoder.settled()
         yield decoder.finish_segment()
 
     forgetful = list(heard())
-    monkeypatch.setattr(NGram, "keep", lambda self, texts: None)
+    monkeypatch.setattr(LMScorer, "keep", lambda self, texts: None)
     assert forgetful == list(heard())
 
 

@@ -2,8 +2,9 @@ import math
 
 import pytest
 from flashlight.lib.text.decoder import SmearingMode
-from support.beams import ARPA, PHONES, graph_of, language_model
+from support.beams import PHONES, graph_of, language_model
 
+from rivulet.decoding.flashlight import tree_of
 from rivulet.decoding.graph import SearchGraph
 from rivulet.errors import ConfigError
 from rivulet.tokenizer import BLANK, Tokenizer
@@ -18,8 +19,8 @@ def test_hot_words_may_be_unknown_and_spelled_anyhow(graph):
     hot = graph.with_hot_words({"bee  Obby": 3.0, "a": 1.0})
     assert hot.words[: len(graph.words)] == graph.words
     assert hot.words[len(graph.words) :] == ("OBBY",)
-    assert [phrase.spelled for phrase in hot.phrases.phrases] == ["BEE OBBY", "A"]
-    assert not graph.phrases.phrases  # the shared graph stays as it was
+    assert [phrase.spelled for phrase in hot.hot.phrases] == ["BEE OBBY", "A"]
+    assert not graph.hot.phrases  # the shared graph stays as it was
 
 
 def branches(node):
@@ -29,9 +30,9 @@ def branches(node):
 
 
 def test_the_tree_of_hot_words_is_the_shared_one_with_their_sounds(graph):
-    before = branches(graph.trie.search([]))
+    before = branches(tree_of(graph).search([]))
     hot = graph.with_hot_words({"bee  Obby": 3.0, "BEEBEE": 8.0})
-    assert branches(graph.trie.search([])) == before  # the shared tree stays as it was
+    assert branches(tree_of(graph).search([])) == before  # the shared tree stays as it was
     obby, beebee, bee = (hot.words.index(word) for word in ("OBBY", "BEEBEE", "BEE"))
     ids = {phone: index for index, phone in enumerate(PHONES.tokens)}
 
@@ -39,17 +40,17 @@ def test_the_tree_of_hot_words_is_the_shared_one_with_their_sounds(graph):
         node = tree.search([ids[phone] for phone in phones])
         return dict(zip(node.labels, node.scores, strict=True))
 
-    gain = labels(hot.trie, "B", "IY", "B", "IY")[beebee]
-    assert gain == pytest.approx(labels(graph.trie, "B", "IY", "B", "IY")[beebee] + 8.0)
-    assert labels(hot.trie, "B", "IY")[bee] == pytest.approx(
-        labels(graph.trie, "B", "IY")[bee] + 1.5  # its part of the phrase
+    gain = labels(tree_of(hot), "B", "IY", "B", "IY")[beebee]
+    assert gain == pytest.approx(labels(tree_of(graph), "B", "IY", "B", "IY")[beebee] + 8.0)
+    assert labels(tree_of(hot), "B", "IY")[bee] == pytest.approx(
+        labels(tree_of(graph), "B", "IY")[bee] + 1.5  # its part of the phrase
     )
     for sound in graph.language_model.pronounce("OBBY", 3):
-        assert obby in labels(hot.trie, *sound)
-    assert hot.trie.search([ids["AA"]]).labels == graph.trie.search([ids["AA"]]).labels
-    grown = branches(hot.trie.search([]))
-    hot.trie.smear(SmearingMode.MAX)  # every node already promises what is best below it
-    assert branches(hot.trie.search([])) == grown
+        assert obby in labels(tree_of(hot), *sound)
+    assert tree_of(hot).search([ids["AA"]]).labels == tree_of(graph).search([ids["AA"]]).labels
+    grown = branches(tree_of(hot).search([]))
+    tree_of(hot).smear(SmearingMode.MAX)  # every node already promises what is best below it
+    assert branches(tree_of(hot).search([])) == grown
 
 
 @pytest.mark.parametrize(
@@ -71,8 +72,3 @@ def test_a_hot_phrase_that_cannot_be_used_says_why(graph, phrase, boost, says):
 def test_a_lexicon_for_other_phones_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="uses the phone B and the model writes 1 others"):
         SearchGraph.build(language_model(tmp_path), Tokenizer((BLANK, "AA")))
-
-
-def test_the_fixture_is_what_it_says():
-    assert "ngram 2=" in ARPA
-    assert PHONES.tokens[0] == BLANK

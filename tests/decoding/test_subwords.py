@@ -10,14 +10,23 @@ from hypothesis import strategies as st
 from support import beams
 from support.beams import PHONES, graph_of, settle, sure
 
+from rivulet.decoding import beam
 from rivulet.decoding.beam import BeamDecoder
-from rivulet.decoding.subwords import FLOOR, FRAMES, FRAMES_A_LETTER, LONGEST, PieceScorer
+from rivulet.decoding.subwords import FLOOR, FRAMES, FRAMES_A_LETTER, LONGEST, SubwordScorer
 from rivulet.tokenizer import BLANK, Tokenizer
 
 PIECES = Tokenizer((BLANK, "▁B", "EE", "▁BEE", "▁A", "AA"))
 WORDS = ("BEE", "BAA", "QUIZ")
 PHONES_ALONE = beams.BEAM
 BEAM = dataclasses.replace(PHONES_ALONE, piece_weight=0.5, piece_score=2.0)
+
+
+@pytest.fixture(autouse=True, params=["native", "flashlight"])
+def search(request, monkeypatch):
+    """Every test holds for both searches."""
+    if request.param == "native":
+        pytest.importorskip("rivulet.decoding._beam", reason="no compiler built the search")
+    monkeypatch.setattr(beam, "has_native", lambda: request.param == "native")
 
 
 @pytest.fixture(scope="module")
@@ -35,22 +44,22 @@ def rows(*named, frames=1):
 
 
 def scorer(*named, frames=1, weight=0.5, score=2.0):
-    made = PieceScorer(WORDS, PIECES, weight, score)
-    made.hear(rows(*named, frames=frames))
+    made = SubwordScorer(WORDS, PIECES, weight, score)
+    made.push(rows(*named, frames=frames))
     return made
 
 
 def test_a_word_gains_the_best_of_each_of_its_pieces():
     heard = scorer((0, {"▁B": -1.0}), (1, {"▁B": -3.0}), (2, {"AA": -0.5}), frames=3)
-    assert heard.gain(WORDS.index("BAA")) == pytest.approx(0.5 * (-1.0 - 0.5) + 2 * 2.0)
+    assert heard.bonus(WORDS.index("BAA")) == pytest.approx(0.5 * (-1.0 - 0.5) + 2 * 2.0)
 
 
 def test_a_piece_that_was_not_written_costs_no_more_than_the_floor():
-    assert scorer().gain(WORDS.index("BEE")) == pytest.approx(0.5 * FLOOR + 2.0)
+    assert scorer().bonus(WORDS.index("BEE")) == pytest.approx(0.5 * FLOOR + 2.0)
 
 
 def test_a_word_that_no_pieces_spell_gains_nothing():
-    assert scorer().gain(WORDS.index("QUIZ")) == 0.0
+    assert scorer().bonus(WORDS.index("QUIZ")) == 0.0
 
 
 def test_a_piece_counts_in_the_time_of_the_word_only():
@@ -59,14 +68,14 @@ def test_a_piece_counts_in_the_time_of_the_word_only():
     now, never = 0.5 * -1.0 + 2.0, 0.5 * FLOOR + 2.0
     for age, gain in ((0, now), (reach - 1, now), (reach, never)):
         heard = scorer((LONGEST - 1 - age, {"▁BEE": -1.0}), frames=LONGEST)
-        assert heard.gain(WORDS.index("BEE")) == pytest.approx(gain)
+        assert heard.bonus(WORDS.index("BEE")) == pytest.approx(gain)
 
 
 def test_what_was_asked_in_one_frame_is_not_the_answer_in_the_next():
     heard = scorer()
-    before = heard.gain(0)
-    heard.hear(rows((0, {"▁BEE": -0.1})))
-    assert heard.gain(0) > before
+    before = heard.bonus(0)
+    heard.push(rows((0, {"▁BEE": -0.1})))
+    assert heard.bonus(0) > before
 
 
 def said(phones, pieces):
@@ -133,7 +142,7 @@ def test_a_settled_word_is_never_revised_though_pieces_count(graph, seed):
     assert len(settled) > 20
     promised = [word.text for word in decoder.finish_segment(keep_open_word=True)]
     assert promised[: len(settled)] == settled
-    assert len(decoder._heard) < 150
+    assert decoder.open_frames < 150
 
 
 def test_a_search_that_begins_anew_remembers_the_pieces(graph):

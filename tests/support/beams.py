@@ -43,7 +43,7 @@ def language_model(folder):
     path = folder / "lm.arpa"
     path.write_text(ARPA)
     words = tuple(word for word, _ in LEXICON)
-    return LanguageModel(words, tuple((i, sound) for i, (_, sound) in enumerate(LEXICON)), path)
+    return LanguageModel.of(words, tuple((i, sound) for i, (_, sound) in enumerate(LEXICON)), path)
 
 
 def graph_of(folder):

@@ -24,7 +24,13 @@ from rivulet.checkpoint.folder import (
     find,
 )
 from rivulet.checkpoint.loading import load
-from rivulet.checkpoint.saving import export_graphs, save, store_beam, store_timing
+from rivulet.checkpoint.saving import (
+    export_graphs,
+    save,
+    store_beam,
+    store_language_model,
+    store_timing,
+)
 
 __all__ = [
     "DEFAULT_NAME",
@@ -40,5 +46,6 @@ __all__ = [
     "load",
     "save",
     "store_beam",
+    "store_language_model",
     "store_timing",
 ]

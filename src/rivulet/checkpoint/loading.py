@@ -66,8 +66,8 @@ def load(
             if engine == "torch"
             else _load_onnx(folder, engine, threads, weights),
             config=shape,
-            tokenizer=_read_tokens(folder / "tokens.txt"),
-            phones=_read_tokens(phones) if phones.is_file() else None,
+            tokenizer=read_tokens(folder / "tokens.txt"),
+            phones=read_tokens(phones) if phones.is_file() else None,
             language_model=language_model if language_model.is_dir() else None,
             features=features,
             timing=TimingConfig(**config["timing"]),
@@ -171,6 +171,7 @@ def _beam_settings(values: dict[str, Any]) -> BeamSettings:
     )
 
 
-def _read_tokens(path: Path) -> Tokenizer:
+def read_tokens(path: Path) -> Tokenizer:
+    """Read a list of tokens, one a line."""
     lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     return Tokenizer(tuple(lines))

@@ -30,7 +30,7 @@ from rivulet.checkpoint.folder import (
     hashed_files,
     listed,
 )
-from rivulet.checkpoint.loading import load
+from rivulet.checkpoint.loading import load, read_tokens
 from rivulet.decoding.settings import BeamSettings, TimingConfig
 from rivulet.errors import ConfigError
 from rivulet.language.model import LanguageModel
@@ -67,7 +67,7 @@ def save(
     if checkpoint.phones is not None:
         _write_tokens(folder / PHONES_FILE, checkpoint.phones)
     if language_model is not None:
-        language_model.save(folder / LM_FOLDER)
+        language_model.save(folder / LM_FOLDER, checkpoint.tokenizer, compress=bits <= 8)
     config = {
         "format": FORMAT,
         "version": VERSION,
@@ -99,6 +99,21 @@ def store_beam(folder: Path, beam: BeamSettings) -> None:
         CheckpointError: the folder has no usable config.json.
     """
     change_config(folder, {"beam": asdict(beam)})
+
+
+def store_language_model(model: str | Path, language_model: LanguageModel) -> None:
+    """Replace the language model of a checkpoint, its words cut into the model's pieces.
+
+    Raises:
+        CheckpointError: it is missing, or has no usable config.json.
+    """
+    folder = find(model)
+    tokenizer = read_tokens(folder / "tokens.txt")
+    compress = (folder / PACKED_FILE).is_file()
+    language_model.save(folder / LM_FOLDER, tokenizer, compress)
+    change_config(
+        folder, {"sha256": {name: sha256(folder / name) for name in hashed_files(folder)}}
+    )
 
 
 def export_graphs(model: str | Path) -> list[Path]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rivulet.corpora.manifest import COLUMNS, read_manifest
 from rivulet.errors import ConfigError, LanguageModelError
-from rivulet.language.model import LEXICON_FILE, LM_FILE
+from rivulet.language.model import LEXICON_FILE
 from rivulet.text.normalize import normalize
 
 if TYPE_CHECKING:
@@ -47,11 +47,30 @@ def add_parser(commands: Any) -> None:
     evaluate.add_argument("texts", nargs="+", type=Path, metavar="TEXT|MANIFEST.tsv")
     evaluate.set_defaults(run=run_evaluate)
 
+    _add_pack(verbs)
+
     pronounce = verbs.add_parser("pronounce", help="how a model thinks words sound")
     pronounce.add_argument("model", type=Path, metavar="DIR", help="made by `rivulet lm build`")
     pronounce.add_argument("words", nargs="+", metavar="WORD")
     pronounce.add_argument("--count", type=int, default=3, help="guesses a word (%(default)s)")
     pronounce.set_defaults(run=run_pronounce)
+
+
+def _add_pack(verbs: Any) -> None:
+    pack = verbs.add_parser("pack", help="a ready model, whatever its format, into the packed file")
+    pack.add_argument("model", type=Path, metavar="ARPA|KENLM|DIR", help="plain, .gz or .xz")
+    place = pack.add_mutually_exclusive_group(required=True)
+    place.add_argument("-o", "--output", type=Path, metavar="DIR", help="language model to write")
+    place.add_argument(
+        "--into", type=Path, metavar="CHECKPOINT", help="replace its language model, pieces and all"
+    )
+    pack.add_argument(
+        "--lexicon",
+        type=Path,
+        metavar="DIR",
+        help="language model whose words and pronunciations an n-gram file takes (the shipped one)",
+    )
+    pack.set_defaults(run=run_pack)
 
 
 def _add_build(verbs: Any) -> None:
@@ -135,6 +154,32 @@ def run_evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_pack(args: argparse.Namespace) -> int:
+    """Pack a language model and print its size and n-grams, JSON in the last line."""
+    from rivulet import checkpoint
+    from rivulet.language.model import FILES, LanguageModel
+
+    if args.model.is_dir():
+        inside = args.model / checkpoint.LM_FOLDER
+        model = LanguageModel.load(inside if inside.is_dir() else args.model)
+    else:
+        lexicon = LanguageModel.load(args.lexicon or _shipped())
+        model = LanguageModel.of(lexicon.words, lexicon.pronunciations, args.model, lexicon.letters)
+    if args.into is not None:
+        checkpoint.store_language_model(args.into, model)
+    else:
+        model.save(args.output)
+    folder = args.output or args.into / checkpoint.LM_FOLDER
+    sizes = {n: (folder / n).stat().st_size for n in FILES if (folder / n).is_file()}
+    counts = LanguageModel.load(folder).scorer.counts
+    for n, count in enumerate(counts, 1):
+        print(f"{count:9} {n}-grams")
+    for name, size in sizes.items():
+        print(f"{size / 1e6:9.2f} MB {name}")
+    print(json.dumps({"lm": str(folder), "ngrams": counts, "bytes": sizes}))
+    return 0
+
+
 def run_pronounce(args: argparse.Namespace) -> int:
     """Print a line for each pronunciation of each word."""
     from rivulet.language.model import LanguageModel
@@ -161,7 +206,7 @@ def run_build(args: argparse.Namespace) -> int:
         letters, errors = _letters(args, dictionaries, tools, work)
         found = lexicon.build(ngrams.words, dictionaries, letters)
         kept = None if args.no_letters else letters
-        model = LanguageModel(ngrams.words, found.pronunciations, work / LM_FILE, kept)
+        model = LanguageModel.of(ngrams.words, found.pronunciations, work / "lm.arpa", kept)
         model.save(args.output)
     files = [args.output / name for name in FILES]
     sizes = {path.name: path.stat().st_size for path in files if path.is_file()}
@@ -214,7 +259,7 @@ def _shipped() -> Path:
 def _ngrams(
     args: argparse.Namespace, known: "Pronunciations", tools: "Tools", work: Path
 ) -> "BackoffModel":
-    """Estimate, read or mix the n-grams; write `lm.bin` to `work`."""
+    """Estimate, read or mix the n-grams; write `lm.arpa` to `work`."""
     from rivulet.language.build import arpa, pruning, text
 
     path = work / "lm.arpa"
@@ -243,9 +288,8 @@ def _ngrams(
             "A-Z and apostrophe; make the ARPA file from normalized text."
         )
     arpa.write(model, path)
-    tools.binarize(path, work / LM_FILE)
     if args.write_arpa:
-        shutil.move(path, args.write_arpa)
+        shutil.copyfile(path, args.write_arpa)
     return model
 
 

@@ -1,59 +1,50 @@
-"""What the beam walks through: the lexicon as a tree, the n-gram over its words, hot words.
+"""What the beam walks through: the lexicon as a tree, the n-gram over its words, hot words."""
 
-flashlight-text searches, KenLM scores, and between them stands `rivulet.decoding.lm_scorer`.
-"""
-
-import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-from flashlight.lib.text.decoder import SmearingMode, Trie, TrieNode
-
-from rivulet.decoding.lm_scorer import LN_10, HotPhrase, NGram, PhraseTree
-from rivulet.errors import ConfigError
+from rivulet.decoding.hotwords import HotwordSet, number
+from rivulet.errors import ConfigError, LanguageModelError
 from rivulet.language.model import LanguageModel
-from rivulet.language.ngram import order_of
+from rivulet.language.packed import PackedFile
+from rivulet.language.packing import phones_of, with_pieces
 from rivulet.tokenizer import Tokenizer
 
-HOMOPHONES = 6  # flashlight's Trie keeps so many words for one pronunciation
-NEVER = np.float32(-1e4)  # log-probability of what cannot be
-PRONUNCIATIONS = 3  # guesses for a hot word that the lexicon lacks
-BOOSTS = (0.0, 20.0)  # nats; more would put the phrase into every noise
+if TYPE_CHECKING:
+    from rivulet.decoding import _beam
 
-Floats = npt.NDArray[np.float32]
+PRONUNCIATIONS = 3  # guesses for a hot word that the lexicon lacks
 
 
 @dataclass(frozen=True)
 class SearchGraph:
     """Shared by all streams and never changed.
 
-    words: by id; those that only hot words brought come last.
-    trie: pronunciations in ids of `phones`, with the words' chance to begin a sentence.
+    phones: what the acoustic model writes.
+    hot: phrases that gain.
     """
 
     language_model: LanguageModel
     phones: Tokenizer
-    words: tuple[str, ...]
-    trie: Any
-    model: Any
-    order: int
-    phrases: PhraseTree = field(default_factory=PhraseTree)
+    hot: HotwordSet = field(default_factory=HotwordSet)
+    _opened: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def build(cls, language_model: LanguageModel, phones: Tokenizer) -> "SearchGraph":
-        """Load the n-gram and grow the tree; a second or two for 90,000 words.
+        """Check that the lexicon's phones are the acoustic model's.
 
         Raises:
             ConfigError: the lexicon uses a phone that the acoustic model does not write.
         """
-        model, order = language_model.ngram, order_of(language_model.path)
-        graph = cls(language_model, phones, language_model.words, None, model, order)
-        return replace(graph, trie=graph._grow())
+        for phone in phones_of(language_model.packed):
+            if phone not in phones.tokens[1:]:
+                raise ConfigError(
+                    f"the lexicon uses the phone {phone} and the model writes {len(phones) - 1} "
+                    "others; give a language model made for it."
+                )
+        return cls(language_model, phones)
 
     def with_hot_words(self, boosts: Mapping[str, float]) -> "SearchGraph":
         """Return a graph in which the phrases, spelled in any way, gain so many nats.
@@ -61,38 +52,39 @@ class SearchGraph:
         Raises:
             ConfigError: a phrase has no letters, or its boost is out of range.
         """
-        words = list(self.words)
-        known = {word: index for index, word in enumerate(words)}
-        phrases = []
-        for text, boost in boosts.items():
-            spelled = _spelled(text, boost)
-            for word in spelled:
-                if word not in known:
-                    known[word] = len(words)
-                    words.append(word)
-            phrases.append(
-                HotPhrase(text, " ".join(spelled), tuple(known[w] for w in spelled), boost)
-            )
-        boosted = {phrase.ids[0]: phrase.boost / len(phrase.ids) for phrase in phrases}
-        sounds = [
-            (known[word], sound)
-            for word in (*words[len(self.words) :], *(words[index] for index in boosted))
-            for sound in self.language_model.pronounce(word, PRONUNCIATIONS)
-        ]
-        return replace(
-            self,
-            words=tuple(words),
-            trie=self._with_sounds(sounds, boosted),
-            phrases=PhraseTree(tuple(phrases)),
+        model = self.language_model
+        phrases, new_words = number(boosts, model.words)
+        first = {phrase.ids[0]: phrase.boost / len(phrase.ids) for phrase in phrases}
+        named = dict(enumerate(new_words, len(model.words)))
+        named |= {word: model.words[word] for word in first if word < len(model.words)}
+        sounds = tuple(
+            (word, sound)
+            for word, text in named.items()
+            for sound in model.pronounce(text, PRONUNCIATIONS)
         )
+        for phone in sorted({phone for _, sound in sounds for phone in sound}):
+            if phone not in self.phones.tokens:
+                raise ConfigError(
+                    f"the hot words are spoken with the phone {phone} and the model writes "
+                    f"{len(self.phones) - 1} others; spell them otherwise."
+                )
+        return replace(self, hot=HotwordSet(phrases, new_words, sounds, first), _opened={})
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """By id; those that only hot words brought come last."""
+        return self.language_model.words + self.hot.new_words
+
+    @cached_property
+    def phone_numbers(self) -> dict[str, int]:
+        """Phones as the tree counts them, from 1; those that only hot words have come last."""
+        own = phones_of(self.language_model.packed)
+        more = {phone for _, sound in self.hot.sounds for phone in sound} - set(own)
+        return {phone: index for index, phone in enumerate([*own, *sorted(more)], 1)}
 
     @property
     def columns(self) -> int:
-        """Number of emissions a frame: see `emissions`."""
-        return 2 * len(self.phones)
-
-    def emissions(self, log_probs: Floats, before: Floats) -> Floats:
-        """Return what the search reads, (columns,), from a frame's (phones,) and the one before it.
+        """Number of emissions a frame.
 
         CTC repeats a phone that lasts; flashlight allows that inside a word but not for its last
         phone, which ends the word at once. So every word is in the tree twice, the second time with
@@ -100,113 +92,46 @@ class SearchGraph:
         than the blank. Columns: blank, phones, the same phones going on, and one that flashlight
         wants between words and that never happens.
         """
-        held = np.where(before[1:] >= before[0], log_probs[1:], NEVER)
-        return np.concatenate([log_probs, held, [NEVER]], dtype=np.float32)
+        return 2 * len(self.phones)
 
-    def scorer(self, gain: Callable[[int], float] | None = None) -> NGram:
-        """Return the n-gram for one stream; `gain` says what a word gains besides, in nats."""
-        return NGram(self.model, self.order, len(self.language_model.words), self.phrases, gain)
+    def native(self, pieces: Tokenizer | None) -> "_beam.Graph":
+        """Return the graph that the search in C++ reads, with the words' `pieces`, opened once.
 
-    def _grow(self) -> Any:
-        """Return the tree of all pronunciations."""
-        chances = self._chances()
-        homophones: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for word, sound in self.language_model.pronunciations:
-            homophones[self._spelled(sound)].append(word)
-        trie = Trie(self.columns, 0)
-        for spelled, words in homophones.items():
-            if len(words) > 1:
-                words = sorted(set(words), key=lambda word: (-chances[word], word))[:HOMOPHONES]
-            for word in words:
-                trie.insert(spelled, word, chances[word])
-                trie.insert(self._held(spelled), word, chances[word])
-        trie.smear(SmearingMode.MAX)
-        return trie
-
-    def _with_sounds(
-        self, sounds: Iterable[tuple[int, Sequence[str]]], boosts: Mapping[int, float]
-    ) -> Any:
-        """Return a tree with these words' sounds and boosts too; it shares most with this one.
-
-        Growing all anew would cost half a second and 90 MB for every set of hot words.
+        Raises:
+            LanguageModelError: the packed file is damaged.
         """
-        found: dict[tuple[int, ...], set[int]] = defaultdict(set)
-        for word, sound in sounds:
-            found[self._spelled(sound)].add(word)
-        ways = {}
-        for spelled, more in found.items():
-            there = self.trie.search(list(spelled))
-            words = more.union(there.labels if there else ())
-            scores = {word: self._chance(word) + boosts.get(word, 0.0) for word in words}
-            best = sorted(words, key=lambda word: (word not in more, -scores[word], word))
-            ways[spelled] = {word: scores[word] for word in best[:HOMOPHONES]}
-            ways[self._held(spelled)] = ways[spelled]
-        trie = Trie(self.columns, 0)
-        _graft(trie.search([]), self.trie.search([]), ways)
-        return trie
+        graph: _beam.Graph = self.remember(
+            pieces and pieces.tokens, lambda: self._with_hot_words(self._open(pieces), pieces)
+        )
+        return graph
 
-    def _spelled(self, sound: Sequence[str]) -> tuple[int, ...]:
+    def remember(self, key: object, make: Callable[[], Any]) -> Any:
+        """Return what `make` returned when the graph was first asked for `key`."""
+        if key not in self._opened:
+            self._opened[key] = make()
+        return self._opened[key]
+
+    def _open(self, pieces: Tokenizer | None) -> "_beam.Graph":
+        from rivulet.decoding import _beam
+
+        packed: PackedFile = self.language_model.packed
+        if pieces is not None:
+            packed = with_pieces(packed, pieces)
         try:
-            return tuple(map(self._phone_ids.__getitem__, sound))
-        except KeyError as error:
-            raise ConfigError(
-                f"the lexicon uses the phone {error.args[0]} and the model writes "
-                f"{len(self.phones) - 1} others; give a language model made for it."
+            return _beam.Graph(packed.buffer)
+        except _beam.FileError as error:
+            raise LanguageModelError(
+                f"the packed language model is damaged: {error}; make or get it again."
             ) from error
 
-    def _held(self, spelled: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the spelling whose last phone is followed by itself going on."""
-        return (*spelled, spelled[-1] + len(self.phones) - 1)
-
-    @cached_property
-    def _phone_ids(self) -> dict[str, int]:
-        return {phone: index for index, phone in enumerate(self.phones.tokens)}
-
-    def _chances(self) -> list[float]:
-        """Return every word's natural-log probability to begin a sentence."""
-        start = self.model.start(False)
-        scores = (self.model.score(start, i)[1] for i in range(len(self.language_model.words)))
-        return [score * LN_10 for score in scores]
-
-    def _chance(self, word: int) -> float:
-        known = min(word, len(self.language_model.words))
-        return float(self.model.score(self.model.start(False), known)[1]) * LN_10
-
-
-def _graft(made: Any, node: Any, ways: Mapping[tuple[int, ...], Mapping[int, float]]) -> None:
-    """Let the empty `made` be `node` with other words at the ends of `ways`; `node` may be None.
-
-    What no way passes is shared with `node`, which does not change.
-    """
-    children = dict(node.children) if node else {}
-    below: dict[int, dict[tuple[int, ...], Mapping[int, float]]] = defaultdict(dict)
-    for way, words in ways.items():
-        if way:
-            below[way[0]][way[1:]] = words
-    for token, rest in below.items():
-        child = TrieNode(token)
-        _graft(child, children.get(token), rest)
-        children[token] = child
-    ends = ways.get(())
-    made.children = children
-    made.labels = list(ends if ends else node.labels if node else ())
-    made.scores = list(ends.values() if ends else node.scores if node else ())
-    own = float(np.logaddexp.reduce(made.scores)) if made.scores else -math.inf  # as Trie.smear
-    made.max_score = max([own, *(child.max_score for child in children.values())])
-
-
-def _spelled(text: str, boost: float) -> list[str]:
-    """Return the words of a hot phrase as transcripts spell them."""
-    kept = "".join(c if c.isalpha() or c == "'" else " " for c in text.replace("’", "'").upper())
-    words = [word for word in kept.split() if word.strip("'")]
-    if not words or not kept.isascii():
-        raise ConfigError(
-            f"the hot phrase {text!r} has {len(words)} words in the letters A to Z; spell it in "
-            "them."
+    def _with_hot_words(self, graph: "_beam.Graph", pieces: Tokenizer | None) -> "_beam.Graph":
+        hot = self.hot
+        if not hot.phrases:
+            return graph
+        ids = self.phone_numbers
+        return graph.with_hot_words(
+            [(word, (pieces and pieces.pieces(word)) or ()) for word in hot.new_words],
+            [(phrase.ids, phrase.boost) for phrase in hot.phrases],
+            [(word, [ids[phone] for phone in sound]) for word, sound in hot.sounds],
+            dict(hot.boosts),
         )
-    if not BOOSTS[0] < boost <= BOOSTS[1]:
-        raise ConfigError(
-            f"the hot phrase {text!r} has a boost of {boost}; use more than {BOOSTS[0]} and at "
-            f"most {BOOSTS[1]}."
-        )
-    return words

@@ -1,108 +1,52 @@
 """What words score one after another: the n-gram with merged histories, and hot phrases.
 
-KenLM as flashlight binds it gives every sentence so far a state of its own. `NGram` gives equal
-histories one state; without that, a beam of 100 fills with copies of the same words: on dev it cost
-3 points of WER, and words were settled after 2.6 s instead of 1.4 s (docs/lab).
+Equal histories get one state; without that, a beam of 100 fills with copies of the same words: on
+dev it cost 3 points of WER, and words were settled after 2.6 s instead of 1.4 s
+(docs/lab). This is flashlight's way to ask; `rivulet.decoding._beam` has its own.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from flashlight.lib.text.decoder import LM
+from flashlight.lib.text.decoder import LM, LMState
 
-LN_10 = math.log(10.0)  # KenLM's scores are log10, everything here is natural
+from rivulet.decoding.hotwords import ContextGraph, Hotword
+from rivulet.language.tables import TableScorer
+from rivulet.language.tree import LN_10
 
-History = tuple[tuple[int, ...], tuple[int, ...]]  # last words, and the place in a hot phrase
-
-
-@dataclass(frozen=True)
-class HotPhrase:
-    """A phrase that counts for more.
-
-    text: as given.
-    spelled: as transcripts spell it.
-    ids: of its words.
-    boost: what it gains, in nats.
-    """
-
-    text: str
-    spelled: str
-    ids: tuple[int, ...]
-    boost: float
+History = tuple[tuple[int, ...], tuple[int, ...]]  # last words, and the node in a hot phrase
 
 
-@dataclass
-class PhraseTree:
-    """Which hot phrases are under way after some words (Aho and Corasick 1975).
-
-    A place is the words of a phrase spoken so far. Each word of a phrase is paid its part of the
-    boost as it comes, so that the beam keeps it; a phrase that breaks off pays back.
-    """
-
-    phrases: tuple[HotPhrase, ...] = ()
-    _paid: dict[tuple[int, ...], float] = field(default_factory=dict)
-    _boosts: dict[tuple[int, ...], float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Work out what is paid at each place."""
-        for phrase in self.phrases:
-            self._boosts[phrase.ids] = phrase.boost
-            for count in range(1, len(phrase.ids)):
-                part = phrase.boost * count / len(phrase.ids)
-                place = phrase.ids[:count]
-                self._paid[place] = max(part, self._paid.get(place, 0.0))
-
-    def step(self, place: tuple[int, ...], word: int) -> tuple[tuple[int, ...], float]:
-        """Return the place after `word` and what it gains, in nats; a loss is negative."""
-        owed = self._paid.get(place, 0.0)
-        said = (*place, word)
-        gain = max((self._boosts.get(said[i:], 0.0) for i in range(len(said))), default=0.0)
-        while said and said not in self._paid:
-            said = said[1:]
-        return said, gain + self._paid.get(said, 0.0) - owed
-
-    def owed(self, place: tuple[int, ...]) -> float:
-        """Return what has to be paid back if nothing more is said, in nats."""
-        return self._paid.get(place, 0.0)
-
-
-class NGram(LM):  # type: ignore[misc]  # flashlight has no types
-    """KenLM's model of one stream; word ids at and above `words` count as unknown words.
+class LMScorer(LM):  # type: ignore[misc]  # flashlight has no types
+    """The n-gram of one stream; word ids at and above `words` count as unknown words.
 
     flashlight asks some hundred times a frame, so an answer is remembered until `keep` or `start`.
     """
 
     def __init__(
         self,
-        model: Any,
-        order: int,
-        words: int,
-        phrases: PhraseTree,
-        gain: Callable[[int], float] | None = None,
+        scorer: TableScorer,
+        phrases: tuple[Hotword, ...] = (),
+        bonus: Callable[[int], float] | None = None,
     ) -> None:
-        """Share `model`; scores are log10 inside and natural outside.
+        """Share `scorer`; scores are log10 inside and natural outside.
 
         Args:
-            model: KenLM's.
-            order: words in its longest n-gram.
-            words: that it knows.
+            scorer: of the n-gram.
             phrases: hot ones.
-            gain: what a word gains besides if it ends now, in nats; asked every time.
+            bonus: what a word gains besides if it ends now, in nats; asked every time.
         """
         super().__init__()
-        self._model = model
-        self._context = order - 1
-        self._words = words
-        self._phrases = phrases
-        self._gain = gain
+        self._ngram = scorer
+        self._context = scorer.order - 1
+        self._phrases = ContextGraph(phrases)
+        self._bonus = bonus
         self.start(False)
 
     def start(self, start_with_nothing: bool) -> Any:
         """Begin a sentence; all that was remembered is dropped."""
-        root = self._model.start(start_with_nothing)
+        root = LMState()
         self._remember({root: ((), ())})
         return root
 
@@ -127,28 +71,29 @@ class NGram(LM):  # type: ignore[misc]  # flashlight has no types
         found = known.get(word)
         if found is None:
             found = known[word] = self._find(state, word)
-        if self._gain is None:
+        if self._bonus is None:
             return found
-        return found[0], found[1] + self._gain(word)
+        return found[0], found[1] + self._bonus(word)
 
     def _find(self, state: Any, word: int) -> tuple[Any, float]:
-        said, place = self._histories[state]
+        words, node = self._histories[state]
         gain = _nudge(word)
         if self._phrases.phrases:
-            place, paid = self._phrases.step(place, word)
+            node, paid = self._phrases.step(node, word)
             gain += paid
-        after, log10_prob = self._model.score(state, word if word < self._words else self._words)
-        history = ((*said, word)[-self._context :], place)
+        log10_prob = self._ngram.log10_prob(words, word)
+        history = ((*words, word)[-self._context :], node)
         merged = self._states.get(history)
-        if merged is None:  # the first state with this history stands for all
-            merged = self._states[history] = after
-            self._histories[after] = history
+        if merged is None:
+            merged = self._states[history] = LMState()
+            self._histories[merged] = history
         return merged, log10_prob * LN_10 + gain
 
     def finish(self, state: Any) -> tuple[Any, float]:
         """End the sentence."""
-        _, log10_prob = self._model.finish(state)
-        return state, log10_prob * LN_10 - self._phrases.owed(self._histories[state][1])
+        words, node = self._histories[state]
+        log10_prob = self._ngram.log10_prob(words, self._ngram.end)
+        return state, log10_prob * LN_10 - self._phrases.penalty(node)
 
 
 def _nudge(word: int) -> float:

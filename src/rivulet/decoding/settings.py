@@ -24,7 +24,7 @@ class BeamConfig:
         prior, and how frequent words are the n-gram knows better (Miao et al. 2015, EESEN,
         arXiv 1507.08240, section 3.2).
     piece_weight: of the word's pieces in the network's other projection, where the model has one;
-        see `PieceScorer`. 0 for phones alone.
+        see `SubwordScorer`. 0 for phones alone.
     piece_score: nats for each of these pieces.
     """
 

@@ -7,7 +7,7 @@ from typing import Protocol
 from rivulet.decoding.beam import BeamDecoder
 from rivulet.decoding.decoder import Decoder, GreedyDecoder
 from rivulet.decoding.graph import SearchGraph
-from rivulet.decoding.lm_scorer import HotPhrase
+from rivulet.decoding.hotwords import Hotword
 from rivulet.decoding.settings import BeamSettings, DecoderSettings, TimingConfig
 from rivulet.errors import ConfigError
 from rivulet.tokenizer import Tokenizer
@@ -29,7 +29,7 @@ class Decoding(Protocol):
         """What a segment's words must have in the mean, a frame, to count as speech."""
 
     @property
-    def hot_phrases(self) -> tuple[HotPhrase, ...]:
+    def hot_phrases(self) -> tuple[Hotword, ...]:
         """The phrases that gain."""
 
     @property
@@ -60,7 +60,7 @@ class GreedyDecoding:
     tokenizer: Tokenizer
     timing: TimingConfig = field(default_factory=TimingConfig)
     settings: DecoderSettings = field(default_factory=DecoderSettings)
-    hot_phrases: tuple[HotPhrase, ...] = ()
+    hot_phrases: tuple[Hotword, ...] = ()
     lexicon: tuple[str, ...] = ()
     min_log_prob: float | None = None
 
@@ -133,9 +133,9 @@ class BeamDecoding:
         return self.measured.min_log_prob
 
     @property
-    def hot_phrases(self) -> tuple[HotPhrase, ...]:
+    def hot_phrases(self) -> tuple[Hotword, ...]:
         """The phrases that gain."""
-        return self.graph.phrases.phrases
+        return self.graph.hot.phrases
 
     @property
     def lexicon(self) -> tuple[str, ...]:

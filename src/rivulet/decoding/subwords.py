@@ -20,8 +20,8 @@ LONGEST = 28  # frames: 1.1 s
 Floats = npt.NDArray[np.float32]
 
 
-class PieceScorer:
-    """What words gain by their pieces, in the frames heard last.
+class SubwordScorer:
+    """What words gain by their pieces, in the last frames.
 
     A word gains `weight` times the sum over its pieces of the highest log-probability that each had
     in the word's time, and `score` for each piece. That is no sum over alignments: the order of the
@@ -32,7 +32,7 @@ class PieceScorer:
     def __init__(
         self, words: Sequence[str], tokenizer: Tokenizer, weight: float, score: float
     ) -> None:
-        """Begin with nothing heard.
+        """Begin with no frame.
 
         Args:
             words: by id.
@@ -47,13 +47,13 @@ class PieceScorer:
         self._gains: dict[int, float] = {}
         self._highest = np.full((1, len(tokenizer)), FLOOR, np.float32)
 
-    def hear(self, rows: Sequence[Floats]) -> None:
+    def push(self, rows: Sequence[Floats]) -> None:
         """Take the log-probabilities (pieces,) of the last 1 to LONGEST frames up to now."""
         # row n: the highest of the last n + 1 frames
         self._highest = np.maximum.accumulate(np.stack(rows)[::-1], axis=0)
         self._gains = {}
 
-    def gain(self, word: int) -> float:
+    def bonus(self, word: int) -> float:
         """Return what a word that ends now gains, in nats; a word that has no pieces gains 0."""
         found = self._gains.get(word)
         if found is None:

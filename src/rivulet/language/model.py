@@ -1,31 +1,42 @@
 """The n-gram language model and the lexicon.
 
-A language model is four files, made by `rivulet lm build`:
+A language model is a folder, made by `rivulet lm build`:
 
-    lm.bin           the n-gram over words, a KenLM binary (quantized trie)
+    graph.bin        n-gram, lexicon tree and spellings, packed; see `language.packing`
     lexicon.txt.xz   `WORD PHONE PHONE …`, a line for each pronunciation, words in order
     letters.bin, letters.txt   how words sound that are not in the lexicon; see `language.g2p`
 """
 
 import lzma
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from sys import intern
-from typing import Any
 
 from rivulet.errors import LanguageModelError
 from rivulet.language.g2p import MODEL_FILE, UNITS_FILE, LetterToSound
 from rivulet.language.g2p_rules import PHONES, guess, looked_up_in
-from rivulet.language.ngram import read_ngram
+from rivulet.language.packed import PackedFile
+from rivulet.language.packing import (
+    COMPRESSED_FILE,
+    PACKED_FILE,
+    open_packed_model,
+    pack_model,
+    read_tables,
+    with_pieces,
+    words_of,
+    write_packed,
+)
+from rivulet.language.tables import NGramTables, TableScorer
+from rivulet.tokenizer import Tokenizer
 
-LM_FILE = "lm.bin"
 LEXICON_FILE = "lexicon.txt.xz"
-FILES = (LM_FILE, LEXICON_FILE, MODEL_FILE, UNITS_FILE)
+FILES = (PACKED_FILE, COMPRESSED_FILE, LEXICON_FILE, MODEL_FILE, UNITS_FILE)
 
 Phones = tuple[str, ...]
+Pronunciations = tuple[tuple[int, Phones], ...]
 
 
 @dataclass(frozen=True)
@@ -66,47 +77,97 @@ class Perplexity:
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """The words it knows, how they sound, and the file that says which follow which.
+    """The words it knows, how they sound, and which follow which; each part is read when asked for.
 
-    words: in order; a word's id is its place.
-    pronunciations: (id of the word, its phones), in the order of the words; several for some.
-    path: the KenLM binary over these words.
+    read_packed: returns n-gram, tree and spellings.
+    read_words: returns the words, in order; a word's id is its place.
+    read_pronunciations: returns (id of a word, its phones), in the order of the words; several for
+        some.
     letters: how other words sound; None if that is only guessed by rules.
     """
 
-    words: tuple[str, ...]
-    pronunciations: tuple[tuple[int, Phones], ...]
-    path: Path
+    read_packed: Callable[[], PackedFile]
+    read_words: Callable[[], tuple[str, ...]]
+    read_pronunciations: Callable[[], Pronunciations]
     letters: LetterToSound | None = None
 
     @classmethod
+    def of(
+        cls,
+        words: tuple[str, ...],
+        pronunciations: Pronunciations,
+        ngram: Path,
+        letters: LetterToSound | None = None,
+    ) -> "LanguageModel":
+        """Return a model in memory; `ngram` is an ARPA file or a binary of KenLM's."""
+        return cls(
+            lambda: pack_model(words, pronunciations, read_tables(ngram, words)),
+            lambda: words,
+            lambda: pronunciations,
+            letters,
+        )
+
+    @classmethod
     def load(cls, folder: Path) -> "LanguageModel":
-        """Read the files in `folder`; those of letter-to-sound may be missing.
+        """Find the files in `folder`; those of letter-to-sound may be missing.
 
         Raises:
             LanguageModelError: one is missing or damaged.
         """
-        if not (folder / LM_FILE).is_file():
-            raise LanguageModelError(f"{folder} lacks {LM_FILE}; make it with `rivulet lm build`.")
-        words, pronunciations = read_lexicon(folder / LEXICON_FILE)
+        lexicon = folder / LEXICON_FILE
+        if not lexicon.is_file():
+            raise LanguageModelError(f"{lexicon} does not exist; make it with `rivulet lm build`.")
+
+        def convert(path: Path) -> PackedFile:
+            words, pronunciations = read_lexicon(lexicon)
+            return pack_model(words, pronunciations, read_tables(path, words))
+
+        packed = open_packed_model(folder, convert)
         has_letters = (folder / MODEL_FILE).is_file() or (folder / UNITS_FILE).is_file()
         letters = LetterToSound.load(folder) if has_letters else None
-        return cls(words, pronunciations, folder / LM_FILE, letters)
+        return cls(
+            lambda: packed,
+            lambda: words_of(packed),
+            lambda: _pronunciations_of(lexicon, packed),
+            letters,
+        )
 
-    def save(self, folder: Path) -> None:
-        """Write the files to `folder`; those of letter-to-sound go if the model has none."""
+    def save(
+        self, folder: Path, tokenizer: Tokenizer | None = None, compress: bool = False
+    ) -> None:
+        """Write the files to `folder`; those of letter-to-sound go if the model has none.
+
+        Args:
+            folder: to be made if it is missing.
+            tokenizer: whose pieces of every word are stored too; None for none.
+            compress: take less room, and time when a user begins with it.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         write_lexicon(folder / LEXICON_FILE, self.words, self.pronunciations)
-        copies = {LM_FILE: self.path}
-        if self.letters:
-            copies |= {MODEL_FILE: self.letters.path}
-            self.letters.write_units(folder)
-        else:  # of an earlier model in this folder
+        packed = self.packed if tokenizer is None else with_pieces(self.packed, tokenizer)
+        write_packed(packed, folder, compress)
+        if not self.letters:  # of an earlier model in this folder
             (folder / MODEL_FILE).unlink(missing_ok=True)
             (folder / UNITS_FILE).unlink(missing_ok=True)
-        for name, path in copies.items():
-            if path.absolute() != (folder / name).absolute():
-                shutil.copyfile(path, folder / name)
+            return
+        self.letters.write_units(folder)
+        if self.letters.path.absolute() != (folder / MODEL_FILE).absolute():
+            shutil.copyfile(self.letters.path, folder / MODEL_FILE)
+
+    @cached_property
+    def packed(self) -> PackedFile:
+        """N-gram, tree and spellings."""
+        return self.read_packed()
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """In order; a word's id is its place."""
+        return self.read_words()
+
+    @cached_property
+    def pronunciations(self) -> Pronunciations:
+        """(id of the word, its phones), in the order of the words; several for some."""
+        return self.read_pronunciations()
 
     def pronounce(self, word: str, count: int = 1) -> list[Phones]:
         """Return how `word` may sound: all pronunciations of a known word, else a guess.
@@ -135,20 +196,16 @@ class LanguageModel:
         return total
 
     @cached_property
-    def ngram(self) -> Any:
-        """KenLM's model; ids at and above the number of words are no words."""
-        return read_ngram(self.path, self.words)
+    def scorer(self) -> TableScorer:
+        """The n-gram; ids at and above the number of words are no words."""
+        return TableScorer(NGramTables.of_sections(self.packed))
 
     def _score(self, words: list[str]) -> Perplexity:
-        model, ids = self.ngram, self._ids
-        state = model.start(False)
-        log10_prob, unknown = 0.0, 0
-        for word in words:
-            index = ids.get(word, len(ids))  # the dictionary's last entry is no word at all
-            state, score = model.score(state, index)
-            unknown += index == len(ids)
-            log10_prob += score if index < len(ids) else 0.0
-        return Perplexity(len(words), 1, unknown, log10_prob + model.finish(state)[1])
+        ids = [self._ids.get(word, len(self._ids)) for word in words]
+        scores = [self.scorer.log10_prob(ids[:n], word) for n, word in enumerate(ids)]
+        known = sum(s for s, word in zip(scores, ids, strict=True) if word < len(self._ids))
+        end = self.scorer.log10_prob(ids, self.scorer.end)
+        return Perplexity(len(words), 1, ids.count(len(self._ids)), known + end)
 
     @cached_property
     def _ids(self) -> dict[str, int]:
@@ -160,6 +217,16 @@ class LanguageModel:
         for index, phones in self.pronunciations:
             found.setdefault(self.words[index], []).append(phones)
         return found
+
+
+def _pronunciations_of(lexicon: Path, packed: PackedFile) -> Pronunciations:
+    words, pronunciations = read_lexicon(lexicon)
+    if words != words_of(packed):
+        raise LanguageModelError(
+            f"{lexicon} lists {len(words)} words that are not those of the n-gram beside it; make "
+            "both with `rivulet lm build`."
+        )
+    return pronunciations
 
 
 def read_lexicon(path: Path) -> tuple[tuple[str, ...], tuple[tuple[int, Phones], ...]]:

@@ -1,0 +1,34 @@
+"""Build the search in C++ where there is a compiler; everything else stands in pyproject.toml."""
+
+import sys
+
+from pybind11.setup_helpers import Pybind11Extension
+from setuptools import find_namespace_packages, setup
+
+SEARCH = "src/rivulet/decoding/_beam"
+# sums in the order and precision that are written, so that every machine finds the same words
+FLAGS = ["/O2", "/fp:precise"] if sys.platform == "win32" else ["-O3", "-ffp-contract=off", "-Wall"]
+MODELS = ("default", "tiny")  # in the wheel, so that it works from any folder
+
+setup(
+    package_dir={"": "src", "rivulet.checkpoints": "checkpoints"},
+    packages=[
+        *find_namespace_packages("src", exclude=["rivulet.decoding._beam*"]),
+        "rivulet.checkpoints",
+    ],
+    package_data={
+        "rivulet": ["**/*"],
+        "rivulet.checkpoints": [f"{m}/{g}" for m in MODELS for g in ("*", "lm/*")],
+    },
+    exclude_package_data={"": ["*.py[cod]", "*.so", "*.hpp", "*.cpp", "*.sh"]},
+    ext_modules=[
+        Pybind11Extension(
+            "rivulet.decoding._beam",
+            [f"{SEARCH}/module.cpp"],
+            depends=[f"{SEARCH}/{name}.hpp" for name in ("sections", "ngram", "graph", "search")],
+            cxx_std=17,
+            extra_compile_args=FLAGS,
+            optional=True,  # without it flashlight searches, far slower
+        )
+    ],
+)

@@ -1,0 +1,439 @@
+"""The search by flashlight-text: where the extension in C++ was not built, and what it is held to.
+
+Far slower than `rivulet.decoding._beam`, with the same words, times and scores: flashlight-text
+searches, frame by frame, and asks `LMScorer` what words score.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from flashlight.lib.text.decoder import (
+    CriterionType,
+    LexiconDecoder,
+    LexiconDecoderOptions,
+    SmearingMode,
+    Trie,
+    TrieNode,
+)
+
+from rivulet.decoding.graph import SearchGraph
+from rivulet.decoding.lm_scorer import LMScorer
+from rivulet.decoding.search import (
+    BLANK_SKIP_LOGP,
+    DISPLAY_BONUS,
+    PRUNE_EVERY,
+    SpokenWord,
+    emission_bonus,
+    tie_break,
+)
+from rivulet.decoding.settings import BeamConfig
+from rivulet.decoding.subwords import LONGEST, SubwordScorer
+from rivulet.language.tree import HOMOPHONES, LN_10
+from rivulet.tokenizer import BLANK_ID, Tokenizer
+
+NEVER = np.float32(-1e4)  # log-probability of what cannot be
+
+Floats = npt.NDArray[np.float32]
+Chances = list[float]
+
+
+@dataclass(frozen=True)
+class _Searched:
+    """An output frame that the search went through.
+
+    frame: its number.
+    emissions: (columns,), what the search read.
+    pieces: (pieces,) log-probabilities, the highest since the frame searched before; may be none.
+    """
+
+    frame: int
+    emissions: Floats
+    pieces: Floats
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What the beam says at a frame: the words to show and how many all paths share.
+
+    shared: of these the leading ones that every live hypothesis begins with.
+    spoken: the open words of every live hypothesis, in ids.
+    best: the likeliest hypothesis, where flashlight prunes.
+    """
+
+    words: list[SpokenWord]
+    shared: int
+    spoken: list[list[int]]
+    found: list[Any]
+    best: Any
+
+
+class FlashlightSearch:
+    """What `_beam.Search` is: log_probs in, words with what the search saw of them out."""
+
+    def __init__(
+        self,
+        graph: SearchGraph,
+        config: BeamConfig,
+        pieces: Tokenizer | None,
+        alternatives: int,
+        priors: Sequence[float],
+    ) -> None:
+        """Begin at frame 0; the arguments are those of `BeamDecoder`."""
+        self.frame = 0
+        self.silent = True
+        self.alternatives: list[tuple[str, float]] = []
+        self._graph = graph
+        first_phone = len(pieces or ())
+        self._columns = slice(first_phone, first_phone + len(graph.phones))
+        self._wanted = alternatives
+        self._config = config
+        self._pieces = _subword_scorer(graph, config, pieces)
+        self._piece_columns = slice(0, first_phone if self._pieces else 0)
+        # flashlight does not keep it alive
+        scorer = graph.language_model.scorer
+        self._scorer = LMScorer(
+            scorer, graph.hot.phrases, self._pieces.bonus if self._pieces else None
+        )
+        self._search = _lexicon_decoder(graph, config, self._scorer)
+        self._bonus = emission_bonus(priors, config, len(graph.phones))
+        self._padded = np.empty(graph.columns + config.beam_tokens, np.float32)
+        # flashlight breaks ties by addresses in memory; this noise, always the same, leaves no ties
+        self._noise = tie_break(graph.columns)
+        self._before = np.zeros(len(graph.phones), np.float32)
+        self._before[1:] = -math.inf  # before the first frame is the blank
+        # the pieces' highest log-probabilities since the last frame that was searched
+        self._unread = np.full(self._piece_columns.stop, -math.inf, np.float32)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._search.decode_begin()
+        self._open: list[_Searched] = []  # the open frames
+        self._settled: list[SpokenWord] = []  # left the search
+        self._said: list[int] = []  # their ids
+        self._open_since: int | None = None  # frame in which the first open word began
+        self._read: _Reading | None = None
+
+    @property
+    def open_frames(self) -> int:
+        """Frames that the search holds."""
+        return len(self._open)
+
+    @property
+    def nbytes(self) -> int:
+        """States and scores held, counted as 100 bytes each, and the open frames."""
+        frames = sum(frame.emissions.nbytes + frame.pieces.nbytes for frame in self._open)
+        return 100 * self._scorer.remembered + frames
+
+    def push(self, log_probs: Floats) -> None:
+        """Decode (T, columns) natural-log probabilities."""
+        phones, pieces = log_probs[:, self._columns], log_probs[:, self._piece_columns]
+        for row, written in zip(phones, pieces, strict=True):
+            self._step(row, written)
+
+    def _step(self, row: Floats, pieces: Floats) -> None:
+        self.silent = int(row.argmax()) == BLANK_ID
+        self._unread = np.maximum(self._unread, pieces)
+        needless = min(row[BLANK_ID], self._before[BLANK_ID]) > BLANK_SKIP_LOGP
+        if not (needless and self._open):
+            self._search_in(row)
+        self._before = row
+        self.frame += 1
+
+    def _search_in(self, row: Floats) -> None:
+        emissions = emissions_of(row + self._bonus, self._before + self._bonus)
+        emissions += self._noise[self.frame % len(self._noise)]
+        searched = _Searched(self.frame, emissions, self._unread)
+        self._unread = np.full_like(self._unread, -math.inf)
+        self._take(searched)
+
+    def _take(self, searched: _Searched) -> None:
+        self._open.append(searched)
+        if self._pieces:
+            self._pieces.push([frame.pieces for frame in self._open[-LONGEST:]])
+        # flashlight tries the likeliest columns; those that no word has keep unlikely phones out
+        emissions = searched.emissions
+        self._padded[: len(emissions)] = emissions
+        self._padded[len(emissions) :] = emissions.max() - self._config.token_threshold
+        self._search.decode_step(self._padded.ctypes.data, 1, len(self._padded))
+        self._read = None
+        if len(self._open) % PRUNE_EVERY == 0:
+            self._prune()
+
+    def words(self) -> list[SpokenWord]:
+        """Return the open segment's words; asking changes nothing."""
+        return self._settled + self._reading().words
+
+    def settled(self) -> int:
+        """Count the words that every live hypothesis begins with."""
+        return len(self._settled) + self._reading().shared
+
+    def finish_segment(self, keep_open_word: bool = False) -> list[SpokenWord]:
+        """Return the segment's words and begin the next.
+
+        With `keep_open_word` only what is settled goes, and the rest is searched anew: what the
+        n-gram remembers would otherwise grow as long as nobody pauses.
+        """
+        if keep_open_word and self.settled():
+            return self._finish_settled()
+        self._search.decode_end()
+        ended = sorted(self._search.get_all_final_hypothesis(), key=lambda found: -found.score)
+        words = self._settled + self._words_of(ended[0])
+        self.alternatives = self._alternatives(ended)
+        self._begin()
+        return words
+
+    def _finish_settled(self) -> list[SpokenWord]:
+        reading = self._reading()
+        words, rest = self._settled, self._open
+        if reading.shared:
+            words = words + self._words_of(reading.best)[: reading.shared]
+            rest = rest[_word_ends(reading.best)[reading.shared - 1] :]
+        self.alternatives = []
+        self._begin()
+        for searched in rest:
+            self._take(searched)
+        return words
+
+    def _reading(self) -> _Reading:
+        if not self._open:
+            return _Reading([], 0, [], [], None)
+        if self._read is None:
+            found = self._search.get_all_final_hypothesis()
+            best = max(found, key=lambda hypothesis: hypothesis.score)
+            # a word at place 0 was counted before
+            spoken = [[word for word in path.words[1:] if word >= 0] for path in found]
+            shared = _common_prefix(spoken)
+            shown = self._words_of(self._shown(found, best))
+            self._read = _Reading(shown, shared, spoken, found, best)
+        return self._read
+
+    def _shown(self, found: list[Any], best: Any) -> Any:
+        """Return the hypothesis to show: the best if each had paid for its open word already.
+
+        A word is counted where it ends. With a negative insertion bonus a hypothesis that waits
+        within a word stays ahead of the one that has ended it until the next word begins, and words
+        would be shown that much later. DISPLAY_BONUS, and what its pieces would gain, is more than
+        it owes: words sooner, more revisions.
+        """
+        debt = min(0.0, self._config.word_score) - DISPLAY_BONUS
+        near = [path for path in found if path.score >= best.score + debt]
+        return max(near, key=lambda path: path.score + debt * _is_open(path, len(self._open)))
+
+    def _prune(self) -> None:
+        """Forget what no live hypothesis needs: n-gram states, and words settled for good."""
+        reading = self._reading()
+        self._scorer.keep(self._said + spoken for spoken in reading.spoken)
+        count = self._separable(reading)
+        if not count:
+            return
+        place = _word_ends(reading.best)[count - 1] + 1
+        self._settled += self._words_of(reading.best)[:count]
+        self._said += reading.spoken[0][:count]
+        speaks = reading.best.tokens[place] != BLANK_ID
+        self._open_since = self._frame_of(place) if speaks else None
+        self._search.prune(len(self._open) - place)
+        self._open = self._open[place:]
+        self._read = None
+
+    def _separable(self, reading: _Reading) -> int:
+        """Count the leading settled words that end before all others begin."""
+        own = _word_ends(reading.best)
+        ends_of_all = [_word_ends(path) for path in reading.found]
+        for count in range(reading.shared, 0, -1):
+            place = own[count - 1] + 1  # flashlight prunes right after a word of the best path
+            if place <= len(self._open) and all(
+                ends[count - 1] <= place and (len(ends) == count or ends[count] > place)
+                for ends in ends_of_all
+            ):
+                return count
+        return 0
+
+    def _frame_of(self, place: int) -> int:
+        """Output frame of the open frame at `place`, counted from 1."""
+        return self._open[place - 1].frame
+
+    def _words_of(self, hypothesis: Any) -> list[SpokenWord]:
+        tokens, ids = hypothesis.tokens, hypothesis.words
+        words: list[SpokenWord] = []
+        start: int | None = None
+        for place in range(1, min(len(ids), len(self._open) + 1)):
+            if start is None and tokens[place] != BLANK_ID:
+                start = place
+            if ids[place] >= 0:
+                first = place if start is None else start
+                words.append(self._word(ids[place], first, place, tokens))
+                start = None
+        if words and self._open_since is not None:
+            words[0] = words[0]._replace(start=self._open_since)
+        return words
+
+    def _word(self, word: int, first: int, last: int, tokens: list[int]) -> SpokenWord:
+        rows = np.stack([searched.emissions for searched in self._open[first - 1 : last]])
+        path = rows[np.arange(len(rows)), tokens[first : last + 1]]
+        likeliest = rows.max(axis=1)
+        return SpokenWord(
+            self._graph.words[word],
+            self._frame_of(first),
+            self._frame_of(last) + 1,
+            float((path - likeliest).mean(dtype=np.float64)),
+            float(likeliest.mean(dtype=np.float64)),
+            sum(token != BLANK_ID for token in tokens[first : last + 1]),
+        )
+
+    def _alternatives(self, ended: list[Any]) -> list[tuple[str, float]]:
+        texts: dict[str, float] = {}
+        for hypothesis in ended:
+            if len(texts) == self._wanted:
+                break
+            words = [w.text for w in self._settled]
+            words += [self._graph.words[word] for word in hypothesis.words[1:] if word >= 0]
+            texts.setdefault(" ".join(words), hypothesis.score)
+        return list(texts.items())
+
+
+def emissions_of(log_probs: Floats, before: Floats) -> Floats:
+    """Return what the search reads, (columns,), from a frame's (phones,) and the one before it.
+
+    See `SearchGraph.columns`.
+    """
+    held = np.where(before[1:] >= before[0], log_probs[1:], NEVER)
+    return np.concatenate([log_probs, held, [NEVER]], dtype=np.float32)
+
+
+def _lexicon_decoder(graph: SearchGraph, config: BeamConfig, scorer: Any) -> Any:
+    options = LexiconDecoderOptions(
+        beam_size=config.beam_size,
+        beam_size_token=min(config.beam_tokens, graph.columns),
+        beam_threshold=config.beam_threshold,
+        lm_weight=config.lm_weight,
+        word_score=config.word_score,
+        unk_score=-math.inf,
+        sil_score=0.0,
+        log_add=False,
+        criterion_type=CriterionType.CTC,
+    )
+    tree = tree_of(graph)
+    between_words, unknown = graph.columns - 1, len(graph.words)
+    return LexiconDecoder(options, tree, scorer, between_words, BLANK_ID, unknown, [], False)
+
+
+def _subword_scorer(
+    graph: SearchGraph, config: BeamConfig, pieces: Tokenizer | None
+) -> SubwordScorer | None:
+    """Return what pieces count, in the n-gram's currency: flashlight weighs both alike."""
+    if pieces is None or not config.reads_pieces:
+        return None
+    weight, score = config.piece_weight / config.lm_weight, config.piece_score / config.lm_weight
+    return SubwordScorer(graph.words, pieces, weight, score)
+
+
+def tree_of(graph: SearchGraph) -> Any:
+    """Return flashlight's tree of all pronunciations and hot words; a second for 90,000 words."""
+    return graph.remember("flashlight tree", lambda: _Grower(graph).grow())
+
+
+class _Grower:
+    """Grows flashlight's tree."""
+
+    def __init__(self, graph: SearchGraph) -> None:
+        self._graph = graph
+        self._ids = {phone: index for index, phone in enumerate(graph.phones.tokens)}
+        self._scorer = graph.language_model.scorer
+
+    def grow(self) -> Any:
+        """Return the tree."""
+        model = self._graph.language_model
+        chances = [self._chance(word) for word in range(len(model.words))]
+        homophones: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for word, sound in model.pronunciations:
+            homophones[self._spelled(sound)].append(word)
+        trie = Trie(self._graph.columns, 0)
+        for spelled, words in homophones.items():
+            if len(words) > 1:
+                words = sorted(set(words), key=lambda word: (-chances[word], word))[:HOMOPHONES]
+            for word in words:
+                trie.insert(spelled, word, chances[word])
+                trie.insert(self._held(spelled), word, chances[word])
+        trie.smear(SmearingMode.MAX)
+        return self._with_hot_words(trie) if self._graph.hot.phrases else trie
+
+    def _with_hot_words(self, base: Any) -> Any:
+        """Return a tree with the hot words' sounds and boosts too; it shares most with `base`."""
+        hot = self._graph.hot
+        found: dict[tuple[int, ...], set[int]] = defaultdict(set)
+        for word, sound in hot.sounds:
+            found[self._spelled(sound)].add(word)
+        ways = {}
+        for spelled, more in found.items():
+            there = base.search(list(spelled))
+            words = more.union(there.labels if there else ())
+            scores = {word: self._chance(word) + hot.boosts.get(word, 0.0) for word in words}
+            best = sorted(words, key=lambda word: (word not in more, -scores[word], word))
+            ways[spelled] = {word: scores[word] for word in best[:HOMOPHONES]}
+            ways[self._held(spelled)] = ways[spelled]
+        trie = Trie(self._graph.columns, 0)
+        _graft(trie.search([]), base.search([]), ways)
+        return trie
+
+    def _spelled(self, sound: Sequence[str]) -> tuple[int, ...]:
+        return tuple(map(self._ids.__getitem__, sound))
+
+    def _held(self, spelled: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the spelling whose last phone is followed by itself going on."""
+        return (*spelled, spelled[-1] + len(self._graph.phones) - 1)
+
+    def _chance(self, word: int) -> float:
+        """Return a word's natural-log probability to begin a sentence."""
+        return self._scorer.log10_prob((), word) * LN_10
+
+
+def _graft(made: Any, node: Any, ways: dict[tuple[int, ...], dict[int, float]]) -> None:
+    """Let the empty `made` be `node` with other words at the ends of `ways`; `node` may be None.
+
+    What no way passes is shared with `node`, which does not change.
+    """
+    children = dict(node.children) if node else {}
+    below: dict[int, dict[tuple[int, ...], dict[int, float]]] = defaultdict(dict)
+    for way, words in ways.items():
+        if way:
+            below[way[0]][way[1:]] = words
+    for token, rest in below.items():
+        child = TrieNode(token)
+        _graft(child, children.get(token), rest)
+        children[token] = child
+    ends = ways.get(())
+    made.children = children
+    made.labels = list(ends if ends else node.labels if node else ())
+    made.scores = list(ends.values() if ends else node.scores if node else ())
+    own = float(np.logaddexp.reduce(made.scores)) if made.scores else -math.inf  # as Trie.smear
+    made.max_score = max([own, *(child.max_score for child in children.values())])
+
+
+def _word_ends(path: Any) -> list[int]:
+    """Return the places where a hypothesis' words end, place i being the i-th open frame."""
+    return [place for place, word in enumerate(path.words) if place and word >= 0]
+
+
+def _is_open(path: Any, frames: int) -> bool:
+    """Say whether a hypothesis is within a word after so many open frames."""
+    tokens, words = path.tokens, path.words
+    for place in range(min(len(words) - 1, frames), 0, -1):
+        if words[place] >= 0:
+            return False
+        if tokens[place] != BLANK_ID:
+            return True
+    return False
+
+
+def _common_prefix(rows: list[list[int]]) -> int:
+    """Count the leading items that all rows share."""
+    shared = min(map(len, rows))
+    for row in rows[1:]:
+        while row[:shared] != rows[0][:shared]:
+            shared -= 1
+    return shared
