@@ -97,7 +97,7 @@ def speech() -> np.ndarray:
 async def client(port: int, sound: np.ndarray, seconds: float, tally: Tally, offset: float) -> None:
     """Speak for `seconds`, beginning `offset` seconds into a piece."""
     await asyncio.sleep(offset)
-    async with connect(f"ws://127.0.0.1:{port}/v1/stream", compression=None) as socket:
+    async with connect(f"ws://127.0.0.1:{port}/v1/stream", ping_timeout=None) as socket:
         await socket.send(json.dumps({"type": "start", "sample_rate": SAMPLE_RATE}))
         if json.loads(await socket.recv())["type"] != "ready":
             tally.refused += 1

@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import random
+import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -118,3 +119,29 @@ def test_others_do_not_notice_and_nothing_stays_behind(
         assert eventually(lambda: b"streams_parked 0.0" in app.metrics.render())
         assert eventually(lambda: not server.server_state.tasks)
         assert eventually(lambda: open_files() <= before), (before, open_files())
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        b"\x02\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 5000,  # a message of empty pieces
+        (b"\x89\xfd\0\0\0\0" + bytes(125)) * 100,  # pings, whose pongs nobody reads
+    ],
+)
+def test_what_would_fill_the_memory_is_ended(
+    small: Recognizer, monkeypatch: pytest.MonkeyPatch, frames: bytes
+) -> None:
+    monkeypatch.setattr("rivulet.server.running.UNSENT_BYTES", 4096)
+    with (
+        serving(small) as server,
+        socket.create_connection(("127.0.0.1", server.address.port)) as client,
+    ):
+        client.settimeout(20.0)
+        client.sendall(UPGRADE)
+        with pytest.raises(ConnectionError):
+            send_for_ever(client, frames)
+
+
+def send_for_ever(client: socket.socket, frames: bytes) -> None:
+    for _ in range(100_000):
+        client.sendall(frames)

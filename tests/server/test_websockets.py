@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import socket
+import threading
 import time
 import wave
 from collections.abc import AsyncIterator, Iterator
@@ -224,6 +225,29 @@ def test_a_full_server_answers_at_once_and_a_parked_stream_makes_room(small: Rec
         code, reason = asyncio.run(run(server))
     assert code == 1013
     assert "all 1 streams are taken" in reason
+
+
+def test_a_server_that_is_behind_takes_no_more_streams(small: Recognizer) -> None:
+    async def run(server: Server) -> tuple[int, str]:
+        async with native(server) as (busy, _):
+            slow = threading.Event()
+            advancer = server.app.advancer
+            loop = server.servers[0].get_loop()
+            for _ in range(2):  # one is computed, one waits
+                asyncio.run_coroutine_threadsafe(advancer.call(slow.wait), loop)
+            await asyncio.sleep(2.0)
+            async with connect(at(server)) as late:
+                await late.send(bytes(3200))
+                refusal = await closed(late)
+            slow.set()
+            await busy.send('{"type": "finish"}')
+            assert (await rest_of(busy))[-1]["type"] == "end"
+            return refusal
+
+    with serving(small, Settings(workers=1)) as server:
+        code, reason = asyncio.run(run(server))
+    assert code == 1013
+    assert "behind" in reason
 
 
 def test_too_many_connections_are_refused(small: Recognizer) -> None:

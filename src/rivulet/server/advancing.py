@@ -37,6 +37,7 @@ class Waiting:
     job: Job = field(compare=False)
     answer: asyncio.Future[Any] = field(compare=False)
     started: bool = field(default=False, compare=False)
+    since: float = field(default_factory=time.monotonic, compare=False)
 
 
 class Advancer:
@@ -96,6 +97,12 @@ class Advancer:
                 with anyio.CancelScope(shield=True):
                     await asyncio.wait({answer})
             raise
+
+    @property
+    def behind_s(self) -> float:
+        """Seconds that the oldest piece of live audio has been waiting."""
+        oldest = self._waiting[0] if self._waiting else None
+        return time.monotonic() - oldest.since if oldest and oldest.urgency == LIVE else 0.0
 
     def close(self) -> None:
         """Let the threads end; what waits is not computed."""

@@ -28,6 +28,7 @@ UNSENT_BYTES = 1 << 16  # a reply has some hundred bytes
 PING_S = 20.0
 PONG_S = 60.0  # a pong waits behind the audio of a client that sends faster than we compute
 BACKLOG = 2048
+FRAGMENTS = 1024  # of one message
 FILES = 16_384  # open at once: every connection is one
 
 
@@ -107,6 +108,18 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if hasattr(self, "scope"):
             self.scope["extensions"][ABORT] = self.transport.abort  # type: ignore[assignment]
+
+    def handle_cont(self, event: Any) -> None:
+        """Collect a message's pieces, but not without end: empty ones have no size to limit."""
+        super().handle_cont(event)
+        if len(self.frames) > FRAGMENTS:
+            self.transport.abort()
+
+    def handle_ping(self) -> None:
+        """Answer, unless the answers are not read."""
+        super().handle_ping()
+        if self.transport.get_write_buffer_size() > 4 * UNSENT_BYTES:
+            self.transport.abort()
 
     def on_task_complete(self, task: "asyncio.Task[None]") -> None:
         """Give the last messages some time to be read."""

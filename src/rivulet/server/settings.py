@@ -19,6 +19,7 @@ class Limits:
     connections: WebSockets at once, those that send nothing included.
     uploads: files over HTTP at once.
     message_bytes, upload_bytes: the largest message and the largest file.
+    upload_s: seconds for a whole file to arrive.
     idle_s: seconds without a message after which a connection is closed.
     length_s: seconds of audio of one stream or file.
     resume_s: seconds that a stream waits for its client to come back.
@@ -31,6 +32,7 @@ class Limits:
     uploads: int = 4
     message_bytes: int = 1 << 20
     upload_bytes: int = 100 << 20
+    upload_s: float = 600.0
     idle_s: float = 60.0
     length_s: float = 4 * 3600.0
     resume_s: float = 30.0

@@ -16,6 +16,7 @@ from rivulet.server.metrics import Metrics
 from rivulet.server.protocol import POLICY, TRY_LATER, ProtocolError, StreamSettings
 from rivulet.server.settings import Limits
 
+OVERLOAD_S = 1.5  # live audio that waits so long says that the machine is full before its limit
 AHEAD_S = 2.0  # a client that sent so much more than real time no longer comes first
 
 
@@ -101,11 +102,6 @@ class Streams:
         """Count the streams that are being heard."""
         return len(self._held)
 
-    @property
-    def full(self) -> bool:
-        """Whether a new stream would be refused."""
-        return len(self._held) >= self.limits.streams
-
     async def open(self, settings: StreamSettings, leave: Callable[[], None]) -> LiveStream:
         """Begin a stream; `leave` is called when its client came back over another connection.
 
@@ -113,8 +109,7 @@ class Streams:
             ProtocolError: the server is full.
             RivuletError: the settings cannot be used.
         """
-        if self.full:
-            raise self.refusal()
+        self._check_room()
         key = secrets.token_urlsafe(16)
         self._held[key] = leave
         while self._parked and len(self._held) + len(self._parked) > self.limits.streams:
@@ -126,13 +121,23 @@ class Streams:
             raise
         return LiveStream(key, stream, settings.sample_rate, self.advancer, self.limits.length_s)
 
-    def refusal(self) -> ProtocolError:
-        """Return what a client is told when all places are taken."""
-        self.metrics.refused.labels("full").inc()
-        return ProtocolError(
-            f"all {self.limits.streams} streams are taken; try again later, or raise --streams.",
-            TRY_LATER,
-        )
+    def _check_room(self) -> None:
+        """Refuse a stream that would have to wait, or that would make the others wait."""
+        if len(self._held) >= self.limits.streams:
+            self.metrics.refused.labels("full").inc()
+            raise ProtocolError(
+                f"all {self.limits.streams} streams are taken; try again later, or raise "
+                "--streams.",
+                TRY_LATER,
+            )
+        behind_s = self.advancer.behind_s
+        if behind_s > OVERLOAD_S:
+            self.metrics.refused.labels("overload").inc()
+            raise ProtocolError(
+                f"the server is {behind_s:.1f} s behind with {len(self._held)} streams; "
+                "try again later.",
+                TRY_LATER,
+            )
 
     def close(self, key: str) -> None:
         """Let a stream go; letting it go twice is harmless."""
@@ -159,8 +164,7 @@ class Streams:
                 f"{self.limits.resume_s:.0f} s; begin another.",
                 POLICY,
             )
-        if self.full:
-            raise self.refusal()
+        self._check_room()
         del self._parked[key]
         parked.timer.cancel()
         self._held[key] = leave

@@ -1,6 +1,7 @@
 """`POST /v1/audio/transcriptions`: a file arrives, is decoded block by block, and answered."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -249,14 +250,18 @@ class Uploads:
     def _limited(self, receive: Receive) -> Receive:
         """Return `receive` with a limit of bytes, and of seconds between them."""
         left = self._limits.upload_bytes + FORM_BYTES
+        deadline = time.monotonic() + self._limits.upload_s
 
         async def limited() -> Message:
             nonlocal left
+            wait_s = min(self._limits.idle_s, deadline - time.monotonic())
             try:
-                message = await asyncio.wait_for(receive(), self._limits.idle_s)
+                message = await asyncio.wait_for(receive(), wait_s)
             except asyncio.TimeoutError as error:
                 raise RequestError(
-                    f"no byte of the file came for {self._limits.idle_s:.0f} s; send it again.", 408
+                    f"the file stood still for {self._limits.idle_s:.0f} s, or took more than "
+                    f"{self._limits.upload_s:.0f} s; send it again.",
+                    408,
                 ) from error
             left -= len(message.get("body", b""))
             if left < 0:
