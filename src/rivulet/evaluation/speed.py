@@ -3,7 +3,6 @@
 import contextlib
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import numpy as np
 from rivulet import audio
 from rivulet.acoustic.instructions import instruction_set
 from rivulet.errors import ConfigError
+from rivulet.evaluation.memory import peak_bytes
 from rivulet.events import Event, Final
 from rivulet.recognizer import Recognizer
 
@@ -24,7 +24,6 @@ LIBRARIES = ("numpy", "onnxruntime", "torch")
 WARM_UP_BLOCKS = 20  # not counted: the first calls allocate and choose kernels
 LOOP_S = 120  # seconds of distinct sound that many streams share and repeat
 STAGGER = 17  # blocks between the beginnings of two streams
-MEMORY_UNIT = 1024 if sys.platform != "darwin" else 1  # bytes per unit of ru_maxrss
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def measure_speed(
         block_p99_ms=float(np.percentile(counted, 99)),
         latency_ms=recognizer.latency_ms,
         state_bytes=stream.nbytes,
-        peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MEMORY_UNIT,
+        peak_bytes=peak_bytes(),
         start_s=start_s,
         words=words,
     )

@@ -4,8 +4,6 @@ The virtual clock knows when each sample was spoken and charges a given price fo
 results are the same in every run. The real clock delivers each sample when it is due and waits.
 """
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,9 +19,9 @@ from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.errors import ConfigError, EngineError
 from rivulet.evaluation.ctm import SpokenWord
 from rivulet.evaluation.latency import MICROSECONDS, ClipLatency, Observation, measure_clip
+from rivulet.evaluation.memory import peak_bytes
 from rivulet.evaluation.systems import System, SystemConfig, SystemStream, TimedEvent, load_system
 
-MEMORY_UNIT = 1024 if sys.platform != "darwin" else 1  # bytes per unit of ru_maxrss
 WARM_UP_S = 2.0  # sound heard before anything is measured: first calls allocate and choose kernels,
 # and PocketSphinx scores its first utterance after loading a little differently from the same later
 TONE_FRAME = 400  # samples over which the level of a clip's background is taken: 25 ms
@@ -133,13 +131,13 @@ def run_system(config: SystemConfig, clips: Sequence[Clip], replaying: ReplayCon
         EngineError: the system is not installed or has no model.
         CheckpointError: the same, for rivulet.
     """
-    before = _peak_bytes()
+    before = peak_bytes()
     began = time.perf_counter()
     system = load_system(config)
     load_s = time.perf_counter() - began
     warm_up(system, clips[0].samples)
     runs = tuple(_run(system, clips, chunk_ms, replaying) for chunk_ms in replaying.chunk_ms)
-    added = max(0, _peak_bytes() - before)
+    added = max(0, peak_bytes() - before)
     name = config.label or config.name
     return SystemRuns(name, system.digest, system.size_bytes, runs, added, load_s)
 
@@ -239,7 +237,3 @@ def warm_up(system: System, samples: Samples) -> None:
     session = system.stream()
     session.accept(samples[: int(WARM_UP_S * SAMPLE_RATE)])
     session.finish()
-
-
-def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MEMORY_UNIT
