@@ -8,7 +8,7 @@ import torch
 from support import ROOT, small_checkpoint
 
 from rivulet import checkpoint
-from rivulet.acoustic.quantization import dequantize, quantize
+from rivulet.acoustic.quantization import StoredWeights, quantize
 from rivulet.checkpoint import HASHED, PACKED_FILE, WEIGHTS_FILE
 from rivulet.decoding.settings import TimingConfig
 from rivulet.errors import CheckpointError, ConfigError
@@ -64,10 +64,10 @@ def test_few_bits_are_off_by_half_a_step_at_most_and_small(tmp_path, bits):
 def test_a_row_with_one_large_value_is_clipped_where_that_errs_least():
     row = np.append(np.linspace(-1, 1, 999), 1.2)[None].astype(np.float32)
     whole = row - np.rint(row / (1.2 / 3)) * (1.2 / 3)
-    clipped = row - dequantize(quantize({"w": row}, 3))["w"]
+    clipped = row - StoredWeights(quantize({"w": row}, 3))["w"]
     assert np.square(clipped).sum() < np.square(whole).sum()
     zeros = np.zeros((2, 5), np.float32)
-    assert np.array_equal(dequantize(quantize({"w": zeros}, 6))["w"], zeros)
+    assert np.array_equal(StoredWeights(quantize({"w": zeros}, 6))["w"], zeros)
 
 
 def test_other_numbers_of_bits_are_refused(tmp_path):

@@ -9,9 +9,10 @@ from typing import Any
 import numpy.typing as npt
 
 from rivulet.acoustic.batching import step_together
-from rivulet.acoustic.engine import DEFAULT_ENGINE, Engine, EngineName, FloatArray
+from rivulet.acoustic.engine import Engine, FloatArray
 from rivulet.acoustic.frames import FRAME_S, HOP, algorithmic_latency_ms
 from rivulet.acoustic.frontend import Frontend, SampleBlock
+from rivulet.acoustic.names import DEFAULT_ENGINE, EngineName
 from rivulet.audio import SAMPLE_RATE, Sound, open_sound
 from rivulet.checkpoint import DEFAULT_NAME, Checkpoint, load
 from rivulet.decoding.decoder import Decoder

@@ -1,14 +1,12 @@
 """What a stream needs of a network: samples and a state in, log-probabilities and a state out."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-EngineName = Literal["onnx", "onnx8", "torch"]
-ENGINES: tuple[EngineName, ...] = ("onnx", "onnx8", "torch")
-DEFAULT_ENGINE: EngineName = "onnx"
+from rivulet.acoustic.names import EngineName
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from rivulet.acoustic.arrays import Weights
 from rivulet.acoustic.config import ModelConfig
-from rivulet.acoustic.engine import EngineName, FloatArray, StateLayout
+from rivulet.acoustic.engine import FloatArray, StateLayout
 from rivulet.acoustic.features import FeatureConfig
 from rivulet.acoustic.log_mel import FeatureStatistics, LogMel
 from rivulet.acoustic.model import AcousticModel, ModelState
+from rivulet.acoustic.names import EngineName
 
 
 class BlockNetwork(nn.Module):

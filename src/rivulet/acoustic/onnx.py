@@ -1,16 +1,20 @@
 """The network on ONNX Runtime: a graph that gets the checkpoint's weights when it is loaded."""
 
 import json
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 
 from rivulet.acoustic.arrays import Weights, dft_matrix, for_operators, in_8_bits
-from rivulet.acoustic.engine import EngineName, FloatArray, StateLayout
+from rivulet.acoustic.engine import FloatArray, StateLayout
 from rivulet.acoustic.frames import HOP, STRIDE, WINDOW
 from rivulet.acoustic.instructions import instruction_set
+from rivulet.acoustic.names import EngineName
 
 DFT = "frontend.dft"  # the one large array of a graph that no checkpoint holds
 LAYOUT = "rivulet.layout"  # names the state's layout in the graph's metadata
@@ -37,7 +41,8 @@ class OnnxEngine:
     ) -> "OnnxEngine":
         """Fill `graph` with float32 `weights`, named and laid out as torch does."""
         whole = name != "onnx8"
-        arrays = dict(for_operators(weights) if whole else in_8_bits(weights))
+        made = for_operators(weights) if whole else in_8_bits(weights)
+        arrays = {key: _in_own_pages(array) for key, array in made}
         arrays[DFT] = dft_matrix(WINDOW)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -63,6 +68,13 @@ class OnnxEngine:
             log_probs, state = self.session.run(None, {"samples": piece, "state": state})
             rows.append(log_probs)
         return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1), state
+
+
+def _in_own_pages(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a copy whose memory goes back to the system with it; the heap would keep it."""
+    pages = np.frombuffer(mmap.mmap(-1, max(1, array.nbytes)), array.dtype, array.size)
+    pages[:] = array.reshape(-1)
+    return pages.reshape(array.shape)
 
 
 def _by_output_frame(samples: FloatArray) -> Iterator[FloatArray]:

@@ -1,6 +1,7 @@
 """Weights in fewer bits: whole numbers, and one scale for each row of a matrix."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,14 +42,27 @@ def _quantize_rows(rows: FloatArray, bits: int) -> tuple[npt.NDArray[np.int8], F
     return chosen.astype(np.int8), np.take_along_axis(scales, best, axis=0)[0]
 
 
-def dequantize(stored: Mapping[str, npt.NDArray[Any]]) -> dict[str, FloatArray]:
-    """Return all weights in float32, quantized or not."""
-    weights: dict[str, FloatArray] = {}
-    for name, array in stored.items():
-        if name.endswith(SCALE):
-            continue
-        value = array.astype(np.float32)
-        if name + SCALE in stored:
-            value = (value.reshape(len(value), -1) * stored[name + SCALE]).reshape(array.shape)
-        weights[name] = value
-    return weights
+@dataclass(frozen=True)
+class StoredWeights(Mapping[str, FloatArray]):
+    """Weights in float32, made of what is stored, quantized or not, each when it is asked for.
+
+    So they are never all in memory twice, as stored and as numbers.
+    """
+
+    stored: Mapping[str, npt.NDArray[Any]]
+
+    def __getitem__(self, name: str) -> FloatArray:
+        """Return one array."""
+        array = self.stored[name]
+        value: FloatArray = array.astype(np.float32)
+        if name + SCALE in self.stored:
+            value = (value.reshape(len(value), -1) * self.stored[name + SCALE]).reshape(array.shape)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names of the weights, not of their scales."""
+        return (name for name in self.stored if not name.endswith(SCALE))
+
+    def __len__(self) -> int:
+        """Count the weights."""
+        return sum(1 for _ in self)

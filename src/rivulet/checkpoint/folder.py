@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from rivulet.acoustic.engine import EngineName
+from rivulet.acoustic.names import EngineName
 from rivulet.checkpoint.digests import sha256, verified
 from rivulet.errors import CheckpointError
 

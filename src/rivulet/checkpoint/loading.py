@@ -6,14 +6,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import load as deserialize
 
 from rivulet.acoustic.config import ModelConfig
-from rivulet.acoustic.engine import DEFAULT_ENGINE, ENGINES, Engine, EngineName, FloatArray
+from rivulet.acoustic.engine import Engine, FloatArray
 from rivulet.acoustic.features import FeatureConfig
-from rivulet.acoustic.quantization import dequantize
+from rivulet.acoustic.names import DEFAULT_ENGINE, ENGINES, EngineName
+from rivulet.acoustic.quantization import StoredWeights
 from rivulet.checkpoint.contents import Checkpoint
 from rivulet.checkpoint.digests import sha256
 from rivulet.checkpoint.folder import (
@@ -29,6 +29,7 @@ from rivulet.checkpoint.folder import (
     read_config,
     verify,
 )
+from rivulet.checkpoint.tensors import TensorFile
 from rivulet.decoding.confidence import ConfidenceConfig
 from rivulet.decoding.settings import BeamConfig, BeamSettings, TimingConfig
 from rivulet.errors import CheckpointError, ConfigError
@@ -78,6 +79,7 @@ def load(
     except (
         KeyError,
         TypeError,
+        ValueError,
         RuntimeError,
         lzma.LZMAError,
         SafetensorError,
@@ -137,9 +139,9 @@ def _load_torch(
 ) -> Engine:
     from rivulet.acoustic.network import TorchEngine
 
-    with safe_open(folder / STATISTICS_FILE, "np") as stored:
-        statistics = stored.get_tensor("mean"), stored.get_tensor("std")
-    return TorchEngine.load(features, statistics, shape, weights, threads)
+    statistics = TensorFile(folder / STATISTICS_FILE)
+    frames = statistics["mean"], statistics["std"]
+    return TorchEngine.load(features, frames, shape, weights, threads)
 
 
 def _need_torch() -> None:
@@ -151,14 +153,12 @@ def _need_torch() -> None:
         )
 
 
-def _read_weights(folder: Path) -> dict[str, FloatArray]:
+def _read_weights(folder: Path) -> StoredWeights:
     """Return the weights in float32."""
     packed = folder / PACKED_FILE
     if packed.is_file():
-        return dequantize(deserialize(lzma.decompress(packed.read_bytes())))
-    with safe_open(folder / WEIGHTS_FILE, "np") as stored:  # one by one: never twice in memory
-        names = stored.keys()
-        return {name: stored.get_tensor(name).astype(np.float32) for name in names}
+        return StoredWeights(deserialize(lzma.decompress(packed.read_bytes())))
+    return StoredWeights(TensorFile(folder / WEIGHTS_FILE))
 
 
 def _beam_settings(values: dict[str, Any]) -> BeamSettings:

@@ -11,7 +11,8 @@ import numpy as np
 from safetensors.numpy import save as serialize
 from safetensors.numpy import save_file
 
-from rivulet.acoustic.engine import EngineName, FloatArray
+from rivulet.acoustic.engine import FloatArray
+from rivulet.acoustic.names import EngineName
 from rivulet.acoustic.quantization import quantize
 from rivulet.checkpoint.contents import Checkpoint
 from rivulet.checkpoint.digests import sha256

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rivulet.acoustic.engine import DEFAULT_ENGINE, ENGINES
+from rivulet.acoustic.names import DEFAULT_ENGINE, ENGINES
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import ConfigError
 
