@@ -3,8 +3,7 @@
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,8 @@ from rivulet.acoustic.log_mel import FeatureStatistics
 from rivulet.acoustic.model import AcousticModel
 from rivulet.audio import read
 from rivulet.checkpoint import Checkpoint
-from rivulet.live.microphone import Block, BlockQueue, SignalFormat
+from rivulet.live.microphone import SignalFormat
+from rivulet.testing import FakeMicrophone
 from rivulet.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -26,12 +26,8 @@ CLIPS = sorted((ROOT / "data" / "samples").glob("*.flac"))
 SOCKET = Path(os.environ.get("RIVULET_PULSE_DIR", "/tmp/rivulet-pulse")) / "native"
 
 
-class SimulatedMicrophone:
-    """Blocks of `sound` on a virtual clock, through the same queue as real ones.
-
-    A block costs `slowness` seconds of the clock per second of sound it makes the recognizer hear;
-    None: what computing really takes.
-    """
+class SimulatedMicrophone(FakeMicrophone):
+    """The fake microphone of `rivulet.testing`, with a format given."""
 
     def __init__(
         self,
@@ -42,66 +38,16 @@ class SimulatedMicrophone:
         queue_s: float = 10.0,
         ends_with: Exception | None = None,
     ) -> None:
-        self.format = signal
-        self.queue = BlockQueue(signal.sample_rate, queue_s)
-        self.most_held = 0
-        self._sound = sound
-        self._left = int(seconds * signal.sample_rate)
-        self._size = signal.sample_rate // 10
-        self._slowness = slowness
-        self._ends_with = ends_with
-        self._made = 0
-        self._now = 0.0
-        self._began: float | None = None
-
-    def now(self) -> float:
-        spent = time.perf_counter() - self._began if self._began is not None else 0.0
-        return self._now + spent
-
-    def stop(self) -> None:
-        self._left = 0
-
-    def close(self) -> None:
-        pass
-
-    def __iter__(self) -> Iterator[Block]:
-        while True:
-            self._produce()
-            block = self.queue.get(0.0)
-            if block is not None:
-                yield from self._hand_over(block)
-            elif self.queue.over:
-                break
-            else:
-                self._now = self._due()
-        if self._ends_with is not None:
-            raise self._ends_with
-
-    def _hand_over(self, block: Block) -> Iterator[Block]:
-        if self._slowness is None:
-            self._began = time.perf_counter()
-            yield block
-            self._now, self._began = self.now(), None
-            return
-        rate = self.format.sample_rate
-        heard = len(block.samples) + min(block.lost, rate)  # of a gap at most 1 s is heard
-        self._now += self._slowness * heard / rate
-        yield block
-
-    def _due(self) -> float:
-        """When the next block arrives."""
-        return (self._made + min(self._size, self._left)) / self.format.sample_rate
-
-    def _produce(self) -> None:
-        while self._left > 0 and self._due() <= self._now:
-            arrived = self._due()
-            samples = self._sound(self._made, min(self._size, self._left))
-            self._made += len(samples)
-            self._left -= len(samples)
-            self.queue.put(samples, arrived)
-            self.most_held = max(self.most_held, self.queue.held)
-        if self._left <= 0:
-            self.queue.end()
+        super().__init__(
+            sound,
+            signal.sample_rate,
+            seconds,
+            name=signal.device,
+            channels=signal.channels,
+            slowness=slowness,
+            queue_s=queue_s,
+            ends_with=ends_with,
+        )
 
 
 def looped(samples: np.ndarray) -> Callable[[int, int], np.ndarray]:
