@@ -21,6 +21,7 @@ from rivulet.errors import LanguageModelError
 MAGIC = b"RIVULET\0"
 VERSION = 1
 ALIGNMENT = 64  # bytes: a cache line
+NAME = 8  # bytes of a section's name
 _HEADER = struct.Struct("<8sIIQ")
 _ENTRY = struct.Struct("<8sQQ")
 
@@ -29,7 +30,8 @@ Sections = Mapping[str, npt.NDArray[Any]]
 
 
 def pack(sections: Sections) -> bytes:
-    """Return a packed file that holds `sections`."""
+    """Return a packed file that holds `sections`, whose names have at most 8 letters."""
+    assert all(len(name) <= NAME for name in sections), f"a name is cut: {list(sections)}"
     offset = _aligned(_HEADER.size + _ENTRY.size * len(sections))
     entries, parts = [], []
     for name, values in sections.items():

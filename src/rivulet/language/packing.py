@@ -28,7 +28,7 @@ from rivulet.tokenizer import Tokenizer
 PACKED_FILE = "graph.bin"
 COMPRESSED_FILE = "graph.bin.xz"
 KENLM_FILE = "lm.bin"  # of older models
-PIECES = ("tokens.id", "piece.at", "pieces")  # sections that only some files have
+PIECES = ("tokens.i", "piece.at", "pieces")  # sections that only some files have
 CACHE = "graphs"  # folder in the user's cache
 MOST_CACHED = 8  # files
 
@@ -64,11 +64,11 @@ def pack_model(
 def with_pieces(packed: PackedFile, tokenizer: Tokenizer) -> PackedFile:
     """Return the file with the pieces of its words by `tokenizer`; itself if it has them."""
     mark = np.frombuffer(tokens_digest(tokenizer), np.uint8)
-    if "tokens.id" in packed and np.array_equal(packed.get("tokens.id", "u1"), mark):
+    if "tokens.i" in packed and np.array_equal(packed.get("tokens.i", "u1"), mark):
         return packed
     kept: Sections = {n: packed.get(n, "u1") for n in packed.names if n not in PIECES}
     pieces = piece_sections(words_of(packed), tokenizer.pieces)
-    return PackedFile(pack({**kept, "tokens.id": mark, **pieces}))
+    return PackedFile(pack({**kept, "tokens.i": mark, **pieces}))
 
 
 def tokens_digest(tokenizer: Tokenizer) -> bytes:
