@@ -20,7 +20,11 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("rivulet")
 ]
-RUN = [line for line in dict.fromkeys(COMMANDS) if line.startswith("rivulet transcribe")]
+RUN = [
+    line
+    for line in dict.fromkeys(COMMANDS)
+    if line.startswith(("rivulet transcribe", "rivulet evaluate"))
+]
 
 
 def arguments_of(line):
