@@ -16,7 +16,7 @@ from rivulet.acoustic.names import DEFAULT_ENGINE, EngineName
 from rivulet.audio import SAMPLE_RATE, Sound, open_sound
 from rivulet.checkpoint import DEFAULT_NAME, Checkpoint, load
 from rivulet.decoding.decoder import Decoder
-from rivulet.decoding.graph import SearchGraph
+from rivulet.decoding.graph import DecodingGraph
 from rivulet.decoding.settings import DecoderName, DecoderSettings, TimingConfig
 from rivulet.decoding.strategy import BeamDecoding, Decoding, GreedyDecoding
 from rivulet.endpoint import EndpointConfig
@@ -362,7 +362,7 @@ def _greedy(loaded: Checkpoint) -> GreedyDecoding:
 
 
 def _beam(
-    loaded: Checkpoint, settings: DecoderSettings | None = None, graph: SearchGraph | None = None
+    loaded: Checkpoint, settings: DecoderSettings | None = None, graph: DecodingGraph | None = None
 ) -> BeamDecoding:
     """Return the model's beam, by its own settings unless others are given.
 
@@ -376,5 +376,5 @@ def _beam(
             "use greedy decoding or another model."
         )
     if graph is None:
-        graph = SearchGraph.build(LanguageModel.load(loaded.language_model), loaded.phones)
+        graph = DecodingGraph.build(LanguageModel.load(loaded.language_model), loaded.phones)
     return BeamDecoding.of(graph, loaded.tokenizer, loaded.beam, settings)

@@ -80,7 +80,7 @@ def test_a_full_beam_finds_the_best_of_all_texts_and_alignments(graph, seed):
     log_probs = noise(5, seed)
     rows = log_probs
     before = np.vstack([[0.0] + [-math.inf] * 3, rows[:-1]])
-    # a word's last phone may go on: columns after the phones, see SearchGraph.columns
+    # a word's last phone may go on: columns after the phones, see DecodingGraph.columns
     emissions = np.stack([emissions_of(*pair) for pair in zip(rows, before, strict=True)])
     texts = [
         words

@@ -5,7 +5,7 @@ from flashlight.lib.text.decoder import SmearingMode
 from support.beams import PHONES, graph_of, language_model
 
 from rivulet.decoding.flashlight import tree_of
-from rivulet.decoding.graph import SearchGraph
+from rivulet.decoding.graph import DecodingGraph
 from rivulet.errors import ConfigError
 from rivulet.tokenizer import BLANK, Tokenizer
 
@@ -71,4 +71,4 @@ def test_a_hot_phrase_that_cannot_be_used_says_why(graph, phrase, boost, says):
 
 def test_a_lexicon_for_other_phones_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="uses the phone B and the model writes 1 others"):
-        SearchGraph.build(language_model(tmp_path), Tokenizer((BLANK, "AA")))
+        DecodingGraph.build(language_model(tmp_path), Tokenizer((BLANK, "AA")))

@@ -1,4 +1,4 @@
-"""Making language models: ARPA files, mixtures, texts, dictionaries, units, KenLM's tools."""
+"""Making language models: ARPA files, mixtures, texts, dictionaries, graphones, KenLM's tools."""
 
 import gzip
 import itertools
@@ -238,11 +238,11 @@ def test_regular_endings_are_said_as_english_says_them(word, phones):
     )
 )
 def test_units_spell_the_word_and_its_phones(pairs):
-    chains = [
-        ("".join(u.letters for u in chain), tuple(p for u in chain for p in u.phones))
-        for chain in g2p_alignment.cut(pairs)
+    paths = [
+        ("".join(u.letters for u in path), tuple(p for u in path for p in u.phones))
+        for path in g2p_alignment.cut(pairs)
     ]
-    assert not Counter(chains) - Counter(pairs)
+    assert not Counter(paths) - Counter(pairs)
 
 
 def test_units_find_which_letters_sound_how():
@@ -250,8 +250,8 @@ def test_units_find_which_letters_sound_how():
         "CAT": "K AE T", "CATS": "K AE T S", "TACK": "T AE K", "SACK": "S AE K", "FAT": "F AE T",
         "FAX": "F AE K S", "TAX": "T AE K S", "SAT": "S AE T", "ACT": "AE K T", "PHAT": "F AE T",
     }  # fmt: skip
-    chains = g2p_alignment.cut((word, tuple(heard.split())) for word, heard in words.items())
-    written = {"".join(u.letters for u in chain): " ".join(map(str, chain)) for chain in chains}
+    paths = g2p_alignment.cut((word, tuple(heard.split())) for word, heard in words.items())
+    written = {"".join(u.letters for u in path): " ".join(map(str, path)) for path in paths}
     assert written["TAX"] == "T:T A:AE X:K_S"
     assert written["SAT"] == "S:S A:AE T:T"
 

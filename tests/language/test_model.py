@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.language import TinyModel
 
 from rivulet.errors import LanguageModelError
-from rivulet.language.g2p import LetterToSound, Unit
+from rivulet.language.g2p import G2P, Graphone
 from rivulet.language.g2p_rules import PHONES
 from rivulet.language.model import LEXICON_FILE, LanguageModel, read_lexicon, write_lexicon
 from rivulet.tokenizer import LETTERS
@@ -31,8 +31,8 @@ CHAINS = ["F:F A:AE T:T", "PH:F A:AE T:T", "T:T A:AE P:P", "P:P A:EY G:JH E:", "
 def letters_to_sound(folder):
     """A letter-to-sound model of five words; KenLM reads ARPA as well as its binary."""
     TinyModel(CHAINS, 2).write(folder / "letters.arpa")
-    names = sorted({name for chain in CHAINS for name in chain.split()})
-    return LetterToSound(tuple(Unit.parse(name) for name in names), folder / "letters.arpa")
+    names = sorted({name for path in CHAINS for name in path.split()})
+    return G2P(tuple(Graphone.parse(name) for name in names), folder / "letters.arpa")
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_language_model_reads_back_as_it_was_saved(model, tmp_path):
     model.save(tmp_path / "saved")
     back = LanguageModel.load(tmp_path / "saved")
     assert (back.words, back.pronunciations) == (model.words, model.pronunciations)
-    assert back.letters.units == model.letters.units
+    assert back.letters.graphones == model.letters.graphones
     assert back.pronounce("PHAGE") == model.pronounce("PHAGE")
     back.save(tmp_path / "saved")  # onto itself
     again = LanguageModel.load(tmp_path / "saved")
@@ -154,7 +154,7 @@ def test_a_text_without_words_has_no_perplexity(model):
         ("lexicon.txt.xz", lzma.compress(b"CAT K AE T\nDOG\n"), "none at all"),
         ("lexicon.txt.xz", lzma.compress(b"CAT K AE Q\n"), "other than"),
         ("letters.txt", None, "lacks letters.txt"),
-        ("letters.txt", b"", "units"),
+        ("letters.txt", b"", "graphones"),
         ("letters.bin", None, "lacks letters.bin"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rivulet.decoding.graph import SearchGraph
+from rivulet.decoding.graph import DecodingGraph
 from rivulet.decoding.settings import BeamConfig
 from rivulet.language.model import LanguageModel
 from rivulet.tokenizer import BLANK, Tokenizer
@@ -47,7 +47,7 @@ def language_model(folder):
 
 
 def graph_of(folder):
-    return SearchGraph.build(language_model(folder), PHONES)
+    return DecodingGraph.build(language_model(folder), PHONES)
 
 
 def sure(tokenizer, names, by=6.0):

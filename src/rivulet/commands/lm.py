@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rivulet.language.build.g2p_training import SpellingErrors
     from rivulet.language.build.kenlm_tools import Tools
     from rivulet.language.build.lexicon import Pronunciations
-    from rivulet.language.g2p import LetterToSound
+    from rivulet.language.g2p import G2P
     from rivulet.language.model import LanguageModel
 
 ALL = "all"  # the name of the whole beside its sets
@@ -295,13 +295,13 @@ def _ngrams(
 
 def _letters(
     args: argparse.Namespace, dictionaries: "dict[str, Pronunciations]", tools: "Tools", work: Path
-) -> "tuple[LetterToSound, SpellingErrors | None]":
+) -> "tuple[G2P, SpellingErrors | None]":
     """Train letter-to-sound on the dictionaries and measure it; or take the shipped model's."""
     from rivulet.language.build import g2p_training, lexicon
-    from rivulet.language.g2p import LetterToSound
+    from rivulet.language.g2p import G2P
 
     if not args.dictionary:
-        return LetterToSound.load(_shipped()), None
+        return G2P.load(_shipped()), None
     merged = lexicon.merge(dictionaries.values())
     errors = None
     if args.held_out:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rivulet.decoding.confidence import ConfidenceConfig, WordEvidence
 from rivulet.decoding.decoder import DecodedWord
-from rivulet.decoding.graph import SearchGraph
+from rivulet.decoding.graph import DecodingGraph
 from rivulet.decoding.search import (
     BLANK_SKIP_LOGP,
     DISPLAY_BONUS,
@@ -34,7 +34,7 @@ class BeamDecoder:
 
     def __init__(
         self,
-        graph: SearchGraph,
+        graph: DecodingGraph,
         config: BeamConfig | None = None,
         pieces: Tokenizer | None = None,
         confidence: ConfidenceConfig | None = None,
@@ -130,7 +130,7 @@ def has_native() -> bool:
 
 
 def _native(
-    graph: SearchGraph,
+    graph: DecodingGraph,
     config: BeamConfig,
     pieces: Tokenizer | None,
     alternatives: int,
@@ -167,7 +167,7 @@ def _native(
 
 
 def _flashlight(
-    graph: SearchGraph,
+    graph: DecodingGraph,
     config: BeamConfig,
     pieces: Tokenizer | None,
     alternatives: int,

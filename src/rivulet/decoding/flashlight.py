@@ -21,7 +21,7 @@ from flashlight.lib.text.decoder import (
     TrieNode,
 )
 
-from rivulet.decoding.graph import SearchGraph
+from rivulet.decoding.graph import DecodingGraph
 from rivulet.decoding.lm_scorer import LMScorer
 from rivulet.decoding.search import (
     BLANK_SKIP_LOGP,
@@ -77,7 +77,7 @@ class FlashlightSearch:
 
     def __init__(
         self,
-        graph: SearchGraph,
+        graph: DecodingGraph,
         config: BeamConfig,
         pieces: Tokenizer | None,
         alternatives: int,
@@ -299,13 +299,13 @@ class FlashlightSearch:
 def emissions_of(log_probs: Floats, before: Floats) -> Floats:
     """Return what the search reads, (columns,), from a frame's (phones,) and the one before it.
 
-    See `SearchGraph.columns`.
+    See `DecodingGraph.columns`.
     """
     held = np.where(before[1:] >= before[0], log_probs[1:], NEVER)
     return np.concatenate([log_probs, held, [NEVER]], dtype=np.float32)
 
 
-def _lexicon_decoder(graph: SearchGraph, config: BeamConfig, scorer: Any) -> Any:
+def _lexicon_decoder(graph: DecodingGraph, config: BeamConfig, scorer: Any) -> Any:
     options = LexiconDecoderOptions(
         beam_size=config.beam_size,
         beam_size_token=min(config.beam_tokens, graph.columns),
@@ -323,7 +323,7 @@ def _lexicon_decoder(graph: SearchGraph, config: BeamConfig, scorer: Any) -> Any
 
 
 def _subword_scorer(
-    graph: SearchGraph, config: BeamConfig, pieces: Tokenizer | None
+    graph: DecodingGraph, config: BeamConfig, pieces: Tokenizer | None
 ) -> SubwordScorer | None:
     """Return what pieces count, in the n-gram's currency: flashlight weighs both alike."""
     if pieces is None or not config.reads_pieces:
@@ -332,7 +332,7 @@ def _subword_scorer(
     return SubwordScorer(graph.words, pieces, weight, score)
 
 
-def tree_of(graph: SearchGraph) -> Any:
+def tree_of(graph: DecodingGraph) -> Any:
     """Return flashlight's tree of all pronunciations and hot words; a second for 90,000 words."""
     return graph.remember("flashlight tree", lambda: _Grower(graph).grow())
 
@@ -340,7 +340,7 @@ def tree_of(graph: SearchGraph) -> Any:
 class _Grower:
     """Grows flashlight's tree."""
 
-    def __init__(self, graph: SearchGraph) -> None:
+    def __init__(self, graph: DecodingGraph) -> None:
         self._graph = graph
         self._ids = {phone: index for index, phone in enumerate(graph.phones.tokens)}
         self._scorer = graph.language_model.scorer

@@ -19,7 +19,7 @@ PRONUNCIATIONS = 3  # guesses for a hot word that the lexicon lacks
 
 
 @dataclass(frozen=True)
-class SearchGraph:
+class DecodingGraph:
     """Shared by all streams and never changed.
 
     phones: what the acoustic model writes.
@@ -32,7 +32,7 @@ class SearchGraph:
     _opened: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
-    def build(cls, language_model: LanguageModel, phones: Tokenizer) -> "SearchGraph":
+    def build(cls, language_model: LanguageModel, phones: Tokenizer) -> "DecodingGraph":
         """Check that the lexicon's phones are the acoustic model's.
 
         Raises:
@@ -46,7 +46,7 @@ class SearchGraph:
                 )
         return cls(language_model, phones)
 
-    def with_hot_words(self, boosts: Mapping[str, float]) -> "SearchGraph":
+    def with_hot_words(self, boosts: Mapping[str, float]) -> "DecodingGraph":
         """Return a graph in which the phrases, spelled in any way, gain so many nats.
 
         Raises:

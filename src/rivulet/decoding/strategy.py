@@ -6,7 +6,7 @@ from typing import Protocol
 
 from rivulet.decoding.beam import BeamDecoder
 from rivulet.decoding.decoder import Decoder, GreedyDecoder
-from rivulet.decoding.graph import SearchGraph
+from rivulet.decoding.graph import DecodingGraph
 from rivulet.decoding.hotwords import Hotword
 from rivulet.decoding.settings import BeamSettings, DecoderSettings, TimingConfig
 from rivulet.errors import ConfigError
@@ -99,8 +99,8 @@ class BeamDecoding:
     measured: what the checkpoint knows of its beam.
     """
 
-    plain: SearchGraph
-    graph: SearchGraph
+    plain: DecodingGraph
+    graph: DecodingGraph
     tokenizer: Tokenizer
     measured: BeamSettings
     settings: DecoderSettings
@@ -108,7 +108,7 @@ class BeamDecoding:
     @classmethod
     def of(
         cls,
-        graph: SearchGraph,
+        graph: DecodingGraph,
         tokenizer: Tokenizer,
         measured: BeamSettings,
         settings: DecoderSettings | None = None,

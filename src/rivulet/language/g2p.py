@@ -1,10 +1,10 @@
 """How letters sound: a joint n-gram of letter groups and their phones (Bisani and Ney 2008).
 
-A word is a chain of units such as `PH:F`, `A:EY`, `S:S`, `E:`; KenLM knows how likely one follows
-others. A pronunciation is the best chain that spells the word. Two files, made by `rivulet lm`:
+A word is a path of graphones such as `PH:F`, `A:EY`, `S:S`, `E:`; KenLM knows how likely one
+follows others. A pronunciation is the best path that spells the word. `rivulet lm` makes two files:
 
-    letters.bin   the n-gram over units, a KenLM binary
-    letters.txt   the units, one a line: letters, colon, phones joined by _
+    letters.bin   the n-gram over graphones, a KenLM binary
+    letters.txt   the graphones, one a line: letters, colon, phones joined by _
 """
 
 from collections import defaultdict
@@ -18,13 +18,13 @@ from rivulet.language.g2p_rules import spell
 from rivulet.language.ngram import read_ngram
 
 MODEL_FILE = "letters.bin"
-UNITS_FILE = "letters.txt"
-LONGEST = 2  # letters in one unit
-BEAM = 10  # chains kept at each letter
+GRAPHONES_FILE = "letters.txt"
+LONGEST = 2  # letters in one graphone
+BEAM = 10  # paths kept at each letter
 
 
 @dataclass(frozen=True)
-class Unit:
+class Graphone:
     """One or two letters in upper case and what is heard: no phone, one or two."""
 
     letters: str
@@ -35,41 +35,41 @@ class Unit:
         return f"{self.letters}:{'_'.join(self.phones)}"
 
     @classmethod
-    def parse(cls, name: str) -> "Unit":
-        """Return the unit of a name."""
+    def parse(cls, name: str) -> "Graphone":
+        """Return the graphone of a name."""
         letters, _, phones = name.partition(":")
         return cls(letters, tuple(phones.split("_")) if phones else ())
 
 
 @dataclass(frozen=True)
-class LetterToSound:
-    """The units and the path of the n-gram over them."""
+class G2P:
+    """The graphones and the path of the n-gram over them."""
 
-    units: tuple[Unit, ...]
+    graphones: tuple[Graphone, ...]
     path: Path
 
     @classmethod
-    def load(cls, folder: Path) -> "LetterToSound":
+    def load(cls, folder: Path) -> "G2P":
         """Read the two files in `folder`.
 
         Raises:
-            LanguageModelError: one of them is missing or names no unit.
+            LanguageModelError: one of them is missing or names no graphone.
         """
-        for name in (MODEL_FILE, UNITS_FILE):
+        for name in (MODEL_FILE, GRAPHONES_FILE):
             if not (folder / name).is_file():
                 raise LanguageModelError(f"{folder} lacks {name}; make it with `rivulet lm build`.")
-        lines = (folder / UNITS_FILE).read_text(encoding="ascii", errors="replace").split()
+        lines = (folder / GRAPHONES_FILE).read_text(encoding="ascii", errors="replace").split()
         if not lines or not all(":" in line for line in lines):
             raise LanguageModelError(
-                f"{folder / UNITS_FILE} does not hold units such as PH:F; "
+                f"{folder / GRAPHONES_FILE} does not hold graphones such as PH:F; "
                 "make it again with `rivulet lm build`."
             )
-        return cls(tuple(Unit.parse(line) for line in lines), folder / MODEL_FILE)
+        return cls(tuple(Graphone.parse(line) for line in lines), folder / MODEL_FILE)
 
     def write_units(self, folder: Path) -> None:
-        """Write the list of units to `folder`."""
-        lines = "".join(f"{unit}\n" for unit in self.units)
-        (folder / UNITS_FILE).write_text(lines, encoding="ascii")
+        """Write the list of graphones to `folder`."""
+        lines = "".join(f"{graphone}\n" for graphone in self.graphones)
+        (folder / GRAPHONES_FILE).write_text(lines, encoding="ascii")
 
     def sound(self, word: str) -> str:
         """Return the likeliest phones of `word`, separated by blanks; case does not matter."""
@@ -84,31 +84,31 @@ class LetterToSound:
         return list(found)[:count] or [spell(word.lower())]
 
     def _chains(self, word: str) -> list[tuple[float, Any, tuple[str, ...]]]:
-        """Return (log10 probability, state, phones) of whole chains, the likeliest first."""
+        """Return (log10 probability, state, phones) of whole paths, the likeliest first."""
         model, choices = self._model, self._choices
-        chains: list[list[tuple[float, Any, tuple[str, ...]]]] = [[] for _ in range(len(word) + 1)]
-        chains[0] = [(0.0, model.start(False), ())]
+        paths: list[list[tuple[float, Any, tuple[str, ...]]]] = [[] for _ in range(len(word) + 1)]
+        paths[0] = [(0.0, model.start(False), ())]
         for place in range(len(word)):
-            for score, state, phones in _best(chains[place]):
+            for score, state, phones in _best(paths[place]):
                 for size in range(1, min(LONGEST, len(word) - place) + 1):
                     for index, heard in choices.get(word[place : place + size], ()):
                         after, log_prob = model.score(state, index)
-                        chain = (score + log_prob, after, phones + heard)
-                        chains[place + size].append(chain)
-        ends = [(s + model.finish(state)[1], state, p) for s, state, p in chains[-1]]
-        return sorted(ends, key=lambda chain: -chain[0])
+                        path = (score + log_prob, after, phones + heard)
+                        paths[place + size].append(path)
+        ends = [(s + model.finish(state)[1], state, p) for s, state, p in paths[-1]]
+        return sorted(ends, key=lambda path: -path[0])
 
     @cached_property
     def _choices(self) -> dict[str, list[tuple[int, tuple[str, ...]]]]:
         choices = defaultdict(list)
-        for index, unit in enumerate(self.units):
-            choices[unit.letters].append((index, unit.phones))
+        for index, graphone in enumerate(self.graphones):
+            choices[graphone.letters].append((index, graphone.phones))
         return choices
 
     @cached_property
     def _model(self) -> Any:
-        return read_ngram(self.path, map(str, self.units))
+        return read_ngram(self.path, map(str, self.graphones))
 
 
-def _best(chains: list[Any]) -> list[Any]:
-    return sorted(chains, key=lambda chain: -chain[0])[:BEAM]
+def _best(paths: list[Any]) -> list[Any]:
+    return sorted(paths, key=lambda path: -path[0])[:BEAM]

@@ -16,7 +16,7 @@ from pathlib import Path
 from sys import intern
 
 from rivulet.errors import LanguageModelError
-from rivulet.language.g2p import MODEL_FILE, UNITS_FILE, LetterToSound
+from rivulet.language.g2p import G2P, GRAPHONES_FILE, MODEL_FILE
 from rivulet.language.g2p_rules import PHONES, guess, looked_up_in
 from rivulet.language.packed import PackedFile
 from rivulet.language.packing import (
@@ -33,7 +33,7 @@ from rivulet.language.tables import NGramTables, TableScorer
 from rivulet.tokenizer import Tokenizer
 
 LEXICON_FILE = "lexicon.txt.xz"
-FILES = (PACKED_FILE, COMPRESSED_FILE, LEXICON_FILE, MODEL_FILE, UNITS_FILE)
+FILES = (PACKED_FILE, COMPRESSED_FILE, LEXICON_FILE, MODEL_FILE, GRAPHONES_FILE)
 
 Phones = tuple[str, ...]
 Pronunciations = tuple[tuple[int, Phones], ...]
@@ -89,7 +89,7 @@ class LanguageModel:
     read_packed: Callable[[], PackedFile]
     read_words: Callable[[], tuple[str, ...]]
     read_pronunciations: Callable[[], Pronunciations]
-    letters: LetterToSound | None = None
+    letters: G2P | None = None
 
     @classmethod
     def of(
@@ -97,7 +97,7 @@ class LanguageModel:
         words: tuple[str, ...],
         pronunciations: Pronunciations,
         ngram: Path,
-        letters: LetterToSound | None = None,
+        letters: G2P | None = None,
     ) -> "LanguageModel":
         """Return a model in memory; `ngram` is an ARPA file or a binary of KenLM's."""
         return cls(
@@ -123,8 +123,8 @@ class LanguageModel:
             return pack_model(words, pronunciations, read_tables(path, words))
 
         packed = open_packed_model(folder, convert)
-        has_letters = (folder / MODEL_FILE).is_file() or (folder / UNITS_FILE).is_file()
-        letters = LetterToSound.load(folder) if has_letters else None
+        has_letters = (folder / MODEL_FILE).is_file() or (folder / GRAPHONES_FILE).is_file()
+        letters = G2P.load(folder) if has_letters else None
         return cls(
             lambda: packed,
             lambda: words_of(packed),
@@ -148,7 +148,7 @@ class LanguageModel:
         write_packed(packed, folder, compress)
         if not self.letters:  # of an earlier model in this folder
             (folder / MODEL_FILE).unlink(missing_ok=True)
-            (folder / UNITS_FILE).unlink(missing_ok=True)
+            (folder / GRAPHONES_FILE).unlink(missing_ok=True)
             return
         self.letters.write_units(folder)
         if self.letters.path.absolute() != (folder / MODEL_FILE).absolute():

@@ -1,8 +1,8 @@
-"""A pronouncing dictionary cut into letter-to-sound units, by expectation maximization.
+"""A pronouncing dictionary cut into letter-to-sound graphones, by expectation maximization.
 
 Letters and phones are aligned many to many (Jiampojamarn et al. 2007): all cuts of a word count by
-their probability until the units settle; then each word keeps its likeliest cut. Words of the same
-length with the same number of phones share their cuts, so a dictionary is a few hundred arrays.
+their probability until the graphones settle; then each word keeps its likeliest cut. Words of the
+same length with the same number of phones share their cuts: a dictionary is a few hundred arrays.
 """
 
 from collections import defaultdict
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rivulet.language.g2p import Unit
+from rivulet.language.g2p import Graphone
 from rivulet.language.g2p_rules import PHONES
 from rivulet.tokenizer import LETTERS
 
@@ -22,20 +22,20 @@ Floats = npt.NDArray[np.float64]
 Pair = tuple[str, tuple[str, ...]]  # a word in upper case and its phones
 Node = tuple[int, int]  # letters and phones spelled so far
 
-STEPS = ((1, 0), (1, 1), (1, 2), (2, 1))  # letters, phones of a unit
+STEPS = ((1, 0), (1, 1), (1, 2), (2, 1))  # letters, phones of a graphone
 ROUNDS = 6  # the likelihood hardly grows after five
-RAREST = 2.0  # units expected less often are accidents
-SMALLEST_SHARE = 0.002  # of the cases of their letters: rarer units cost time and help nothing
+RAREST = 2.0  # graphones expected less often are accidents
+SMALLEST_SHARE = 0.002  # of the cases of their letters: rarer graphones cost time and help nothing
 LETTER_CODES = len(LETTERS) + 1  # 0: no letter
 PHONE_CODES = len(PHONES) + 1
 
 
 @dataclass
 class Lattice:
-    """Words of one size: the edges of all their cuts, and the unit (edges, words) on each."""
+    """Words of one size: the edges of all their cuts, and the graphone (edges, words) on each."""
 
     edges: list[tuple[Node, Node]]
-    units: Ids
+    graphones: Ids
 
     @property
     def end(self) -> Node:
@@ -43,24 +43,24 @@ class Lattice:
         return self.edges[-1][1]
 
 
-def cut(pairs: Iterable[Pair]) -> list[list[Unit]]:
-    """Return each pair as a chain of units; pairs that cannot be cut are left out."""
+def cut(pairs: Iterable[Pair]) -> list[list[Graphone]]:
+    """Return each pair as a path of graphones; pairs that cannot be cut are left out."""
     lattices = [_lattice(group) for group in _by_size(pairs)]
     if not lattices:
         return []
-    codes = np.unique(np.concatenate([np.unique(lattice.units) for lattice in lattices]))
+    codes = np.unique(np.concatenate([np.unique(lattice.graphones) for lattice in lattices]))
     for lattice in lattices:
-        lattice.units = np.searchsorted(codes, lattice.units)
+        lattice.graphones = np.searchsorted(codes, lattice.graphones)
     counts = chances = np.ones(len(codes))
     for _ in range(ROUNDS):
         counts = sum((_expected(lattice, chances) for lattice in lattices), np.zeros(len(codes)))
         chances = counts / counts.sum()
-    units = [_unit(int(code)) for code in codes]
-    chances = np.where(_common(units, counts), chances, 0.0)
+    graphones = [_unit(int(code)) for code in codes]
+    chances = np.where(_common(graphones, counts), chances, 0.0)
     return [
-        [units[index] for index in chain]
+        [graphones[index] for index in path]
         for lattice in lattices
-        for chain in _likeliest(lattice, chances)
+        for path in _likeliest(lattice, chances)
     ]
 
 
@@ -102,16 +102,18 @@ def _codes(letters: Ids, phones: Ids, start: Node, end: Node) -> Ids:
     return code
 
 
-def _unit(code: int) -> Unit:
+def _unit(code: int) -> Graphone:
     code, second_phone = divmod(code, PHONE_CODES)
     code, first_phone = divmod(code, PHONE_CODES)
     letters = [LETTERS[index - 1] for index in divmod(code, LETTER_CODES) if index]
-    return Unit("".join(letters), tuple(PHONES[p - 1] for p in (first_phone, second_phone) if p))
+    return Graphone(
+        "".join(letters), tuple(PHONES[p - 1] for p in (first_phone, second_phone) if p)
+    )
 
 
 def _expected(lattice: Lattice, chances: Floats) -> Floats:
-    """Return how often each unit (units,) is expected in the words: forward times backward."""
-    on_edge = chances[lattice.units]
+    """Return how often each graphone (graphones,) is expected: forward times backward."""
+    on_edge = chances[lattice.graphones]
     forward: dict[Node, Any] = defaultdict(float, {(0, 0): 1.0})
     for (start, end), chance in zip(lattice.edges, on_edge, strict=True):
         forward[end] = forward[end] + forward[start] * chance
@@ -123,30 +125,32 @@ def _expected(lattice: Lattice, chances: Floats) -> Floats:
         onward = on_edge[index] * backward[end]
         backward[start] = backward[start] + onward
         expected[index] = forward[start] * onward
-    counts = np.bincount(lattice.units.ravel(), expected.ravel(), len(chances))
+    counts = np.bincount(lattice.graphones.ravel(), expected.ravel(), len(chances))
     return counts.astype(np.float64)
 
 
-def _common(units: list[Unit], counts: Floats) -> npt.NDArray[np.bool_]:
-    """Say which units are worth keeping."""
+def _common(graphones: list[Graphone], counts: Floats) -> npt.NDArray[np.bool_]:
+    """Say which graphones are worth keeping."""
     totals: dict[str, float] = defaultdict(float)
-    for unit, count in zip(units, counts, strict=True):
-        totals[unit.letters] += count
-    least = np.array([max(RAREST, SMALLEST_SHARE * totals[unit.letters]) for unit in units])
+    for graphone, count in zip(graphones, counts, strict=True):
+        totals[graphone.letters] += count
+    least = np.array(
+        [max(RAREST, SMALLEST_SHARE * totals[graphone.letters]) for graphone in graphones]
+    )
     best: dict[str, int] = {}
-    for index, unit in enumerate(units):
-        if unit.letters not in best or counts[index] > counts[best[unit.letters]]:
-            best[unit.letters] = index
+    for index, graphone in enumerate(graphones):
+        if graphone.letters not in best or counts[index] > counts[best[graphone.letters]]:
+            best[graphone.letters] = index
     keep = counts >= least
     keep[[index for letters, index in best.items() if len(letters) == 1]] = True
     return keep
 
 
 def _likeliest(lattice: Lattice, chances: Floats) -> Iterator[list[int]]:
-    """Yield the best chain of unit indices of each word that has one (Viterbi)."""
+    """Yield the best path of graphone indices of each word that has one (Viterbi)."""
     with np.errstate(divide="ignore"):
-        scores = np.log(chances)[lattice.units]
-    words = lattice.units.shape[1]
+        scores = np.log(chances)[lattice.graphones]
+    words = lattice.graphones.shape[1]
     best: dict[Node, Floats] = defaultdict(lambda: np.full(words, -np.inf))
     arrival: dict[Node, Ids] = defaultdict(lambda: np.zeros(words, dtype=np.int64))
     best[0, 0] = np.zeros(words)
@@ -156,10 +160,10 @@ def _likeliest(lattice: Lattice, chances: Floats) -> Iterator[list[int]]:
         best[end] = np.where(better, score, best[end])
         arrival[end] = np.where(better, index, arrival[end])
     for word in np.flatnonzero(np.isfinite(best[lattice.end])):
-        chain: list[int] = []
+        path: list[int] = []
         node = lattice.end
         while node != (0, 0):
             index = int(arrival[node][word])
-            chain.append(int(lattice.units[index, word]))
+            path.append(int(lattice.graphones[index, word]))
             node = lattice.edges[index][0]
-        yield chain[::-1]
+        yield path[::-1]

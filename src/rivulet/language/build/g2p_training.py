@@ -1,6 +1,6 @@
 """Training a letter-to-sound model on a pronouncing dictionary, and measuring it on held-out words.
 
-The model is KenLM's n-gram over the units into which the dictionary is cut.
+The model is KenLM's n-gram over the graphones into which the dictionary is cut.
 """
 
 import random
@@ -13,7 +13,7 @@ from rivulet.errors import LanguageModelError
 from rivulet.language.build.g2p_alignment import cut
 from rivulet.language.build.kenlm_tools import Tools
 from rivulet.language.build.lexicon import Phones, Pronunciations
-from rivulet.language.g2p import MODEL_FILE, LetterToSound
+from rivulet.language.g2p import G2P, MODEL_FILE
 from rivulet.metrics import error_counts
 from rivulet.tokenizer import LETTERS
 
@@ -35,24 +35,24 @@ class SpellingErrors:
     word_error_rate: float
 
 
-def train(pronunciations: Pronunciations, folder: Path, tools: Tools) -> LetterToSound:
+def train(pronunciations: Pronunciations, folder: Path, tools: Tools) -> G2P:
     """Train on all pronunciations and write the model to `folder`.
 
     Raises:
-        LanguageModelError: no word can be cut into units, or KenLM gave up.
+        LanguageModelError: no word can be cut into graphones, or KenLM gave up.
     """
-    chains = cut((word, phones) for word, variants in pronunciations.items() for phones in variants)
-    if not chains:
+    paths = cut((word, phones) for word, variants in pronunciations.items() for phones in variants)
+    if not paths:
         raise LanguageModelError(
             f"{len(pronunciations)} words teach no letter's sound; give a larger dictionary."
         )
-    units = tuple(sorted({unit for chain in chains for unit in chain}, key=str))
+    graphones = tuple(sorted({graphone for path in paths for graphone in path}, key=str))
     with tempfile.TemporaryDirectory() as name:
-        text, arpa = Path(name) / "units.txt", Path(name) / "units.arpa"
-        text.write_text("".join(f"{' '.join(map(str, c))}\n" for c in chains), encoding="ascii")
+        text, arpa = Path(name) / "graphones.txt", Path(name) / "graphones.arpa"
+        text.write_text("".join(f"{' '.join(map(str, c))}\n" for c in paths), encoding="ascii")
         tools.estimate(text, arpa, ORDER, PRUNE)
         tools.binarize(arpa, folder / MODEL_FILE)
-    model = LetterToSound(units, folder / MODEL_FILE)
+    model = G2P(graphones, folder / MODEL_FILE)
     model.write_units(folder)
     return model
 
@@ -65,7 +65,7 @@ def hold_out(pronunciations: Pronunciations, words: int) -> tuple[Pronunciations
     return rest, {word: pronunciations[word] for word in sorted(drawn)}
 
 
-def measure(letters: LetterToSound, truth: Pronunciations) -> SpellingErrors:
+def measure(letters: G2P, truth: Pronunciations) -> SpellingErrors:
     """Compare what the model says of words with their true pronunciations."""
     edits = phones = wrong = 0
     for word, variants in truth.items():

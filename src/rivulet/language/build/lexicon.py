@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rivulet.errors import LanguageModelError
 from rivulet.language.files import DAMAGED, read_pronunciations
-from rivulet.language.g2p import LetterToSound
+from rivulet.language.g2p import G2P
 from rivulet.language.g2p_rules import PHONES, derive, guess, looked_up_in
 
 Phones = tuple[str, ...]
@@ -74,7 +74,7 @@ def merge(dictionaries: Iterable[Pronunciations]) -> dict[str, Sequence[Phones]]
 
 
 def build(
-    words: Sequence[str], dictionaries: Mapping[str, Pronunciations], letters: LetterToSound | None
+    words: Sequence[str], dictionaries: Mapping[str, Pronunciations], letters: G2P | None
 ) -> Lexicon:
     """Pronounce every word; the dictionaries, by name, are asked in their order."""
     merged = merge(dictionaries.values())
@@ -91,9 +91,7 @@ def build(
     return Lexicon(tuple(found), dict(sources))
 
 
-def _made_up(
-    word: str, known: Pronunciations, letters: LetterToSound | None
-) -> tuple[str, list[Phones]]:
+def _made_up(word: str, known: Pronunciations, letters: G2P | None) -> tuple[str, list[Phones]]:
     lookup = looked_up_in(known)
     derived = derive(word.lower(), lookup)
     phones = derived or guess(word.lower(), lookup, letters.sound if letters else None)
