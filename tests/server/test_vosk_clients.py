@@ -38,7 +38,8 @@ def server(recognizer: Recognizer) -> Iterator[Server]:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", PORT)) == 0:
             pytest.skip(f"port {PORT} is taken")
-    with serving(recognizer, port=PORT) as running:
+    anywhere = Settings(access=Access(origins=frozenset({"*"})))  # its browser demo is a page
+    with serving(recognizer, anywhere, port=PORT) as running:
         yield running
 
 
@@ -116,7 +117,7 @@ def test_its_client_for_subtitles_prints_the_text(
     assert text == text_of(transcribed(recognizer, clip)).lower()
 
 
-def test_its_browser_demo_is_answered(recognizer: Recognizer, clip: Path) -> None:
+def test_its_browser_demo_is_answered(server: Server, clip: Path) -> None:
     """Its page, from another origin, with a microphone that plays a clip.
 
     It turns every 16 ms of sound around before sending, so which words it shows means nothing.
@@ -128,11 +129,8 @@ def test_its_browser_demo_is_answered(recognizer: Recognizer, clip: Path) -> Non
     handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
     site = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=site.serve_forever, daemon=True).start()
-    origin = f"http://localhost:{site.server_address[1]}"
-    settings = Settings(access=Access(origins=frozenset({origin})))
     replies: list[dict[str, object]] = []
     with (
-        serving(recognizer, settings, port=PORT),
         playwright.sync_playwright() as driver,
         driver.chromium.launch(
             executable_path=CHROMIUM, args=[*QUIET, *fake_microphone(clip)]
@@ -141,7 +139,7 @@ def test_its_browser_demo_is_answered(recognizer: Recognizer, clip: Path) -> Non
         page = browser.new_page()
         received = lambda frame: replies.append(json.loads(frame))  # noqa: E731
         page.on("websocket", lambda opened: opened.on("framereceived", received))
-        page.goto(origin)
+        page.goto(f"http://localhost:{site.server_address[1]}")
         page.dispatch_event("#listen", "mousedown")
         for _ in range(200):
             page.wait_for_timeout(100)

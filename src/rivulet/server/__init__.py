@@ -3,7 +3,7 @@
 protocol    messages in, actions out: what vosk_protocol and native_protocol share
 settings    limits and what may connect
 metrics     what is counted, as Prometheus reads it
-advancing   the one place where streams are advanced
+advancing   the one place where streams are advanced, many in one step
 streams     who holds a stream: open, park, resume, drain
 connection  one WebSocket
 uploads     files over HTTP, as OpenAI's clients send them

@@ -39,6 +39,7 @@ class LiveStream:
 
     key: str
     stream: Stream
+    recognizer: Recognizer
     sample_rate: int
     advancer: Advancer
     limit_s: float
@@ -58,11 +59,12 @@ class LiveStream:
                 "finish it and begin another."
             )
         self.samples += len(samples)
-        return await self.advancer.accept(self.stream, samples, self.sample_rate, self._in_time)
+        self.advancer.count_audio(len(samples) / self.sample_rate)
+        return await self.advancer.accept(self.stream, self.recognizer, samples, self._in_time)
 
     async def finish(self) -> list[Event]:
         """Decode to the last sample; return the last events."""
-        return await self.advancer.finish(self.stream, self._in_time())
+        return await self.advancer.accept(self.stream, self.recognizer, None, self._in_time)
 
     def words(self) -> Sequence[Word]:
         """Return the open segment's words with their times."""
@@ -115,11 +117,13 @@ class Streams:
         while self._parked and len(self._held) + len(self._parked) > self.limits.streams:
             self._give_up(next(iter(self._parked)))
         try:
-            stream = await self.advancer.call(lambda: self._begin(settings))
+            recognizer, stream = await self.advancer.call(lambda: self._begin(settings))
         except BaseException:
             self.close(key)
             raise
-        return LiveStream(key, stream, settings.sample_rate, self.advancer, self.limits.length_s)
+        return LiveStream(
+            key, stream, recognizer, settings.sample_rate, self.advancer, self.limits.length_s
+        )
 
     def _check_room(self) -> None:
         """Refuse a stream that would have to wait, or that would make the others wait."""
@@ -189,5 +193,6 @@ class Streams:
             parked.timer.cancel()
             self.metrics.dropped.labels("not resumed").inc()
 
-    def _begin(self, settings: StreamSettings) -> Stream:
-        return configure(self.recognizer, settings).stream(settings.sample_rate)
+    def _begin(self, settings: StreamSettings) -> tuple[Recognizer, Stream]:
+        recognizer = configure(self.recognizer, settings)
+        return recognizer, recognizer.stream(settings.sample_rate)

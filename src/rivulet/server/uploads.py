@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import numpy.typing as npt
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,7 +16,6 @@ from starlette.types import Message, Receive, Scope, Send
 from rivulet.audio import SAMPLE_RATE, AudioFile
 from rivulet.errors import AudioError, RivuletError
 from rivulet.events import Event, Final
-from rivulet.recognizer import Stream
 from rivulet.server.connection import ABORT
 from rivulet.server.protocol import StreamSettings, phrases_of
 from rivulet.server.streams import Streams, configure
@@ -79,7 +79,7 @@ class Recognition:
         except AudioError as error:  # which takes every file without a path for standard input
             raise AudioError(str(error).replace("standard input", self._file.name, 1)) from error
         self._audio.name = self._file.name
-        self._stream = await self._later(self._begin)
+        await self._later(self._begin)
 
     async def events(self, gone: Callable[[], Awaitable[bool]]) -> AsyncIterator[Event]:
         """Yield the file's events, until the client is `gone`.
@@ -92,16 +92,15 @@ class Recognition:
         blocks = iter(self._audio or ())
         while not await gone():
             try:
-                samples, events = await self._later(lambda: _advance(blocks, self._stream))
+                samples = await self._later(lambda: next(blocks, None))
             except AudioError as error:
-                damage = error
+                damage, samples = error, None
+            if samples is None:
                 break
-            for event in events:
+            self._count(len(samples))
+            for event in await self._hear(samples):
                 yield event
-            if not samples:
-                break
-            self._count(samples)
-        for event in await self._streams.advancer.finish(self._stream, live=False):
+        for event in await self._hear(None):
             yield event
         if damage:
             raise damage
@@ -120,31 +119,28 @@ class Recognition:
     async def _later(self, job: Callable[[], Any]) -> Any:
         return await self._streams.advancer.call(job, live=False)
 
-    def _begin(self) -> Stream:
+    async def _hear(self, samples: npt.NDArray[Any] | None) -> list[Event]:
+        """Hear samples, or the end; whoever speaks now comes first."""
+        advancer = self._streams.advancer
+        return await advancer.accept(self._stream, self._recognizer, samples, lambda: False)
+
+    def _begin(self) -> None:
         hot_words = phrases_of(self.wishes.hot_words, GRAMMAR_BOOST)
         rate = self._audio.sample_rate if self._audio else SAMPLE_RATE
-        recognizer = configure(self._streams.recognizer, StreamSettings(rate, hot_words))
-        return recognizer.stream(rate)
+        self._recognizer = configure(self._streams.recognizer, StreamSettings(rate, hot_words))
+        self._stream = self._recognizer.stream(rate)
 
     def _count(self, samples: int) -> None:
         assert self._audio
         seconds = samples / self._audio.sample_rate
         self.seconds += seconds
-        self._streams.metrics.audio_s.inc(seconds)
+        self._streams.advancer.count_audio(seconds)
         if self.seconds > self._streams.limits.length_s:
             raise RequestError(
                 f"a file of more than {self._streams.limits.length_s:.0f} s is not taken; cut it.",
                 413,
                 "file",
             )
-
-
-def _advance(blocks: Any, stream: Any) -> tuple[int, list[Event]]:
-    """Decode the next block and let the stream hear it; 0 samples at the end of the file."""
-    samples = next(blocks, None)
-    if samples is None:
-        return 0, []
-    return len(samples), stream.accept(samples)
 
 
 class EventResponse(StreamingResponse):
