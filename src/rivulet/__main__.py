@@ -8,28 +8,16 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
 import rivulet
-from rivulet.commands import (
-    align,
-    bench,
-    calibrate,
-    data,
-    doctor,
-    evaluate,
-    listen,
-    lm,
-    replay,
-    serve,
-    train,
-    transcribe,
-)
 from rivulet.errors import RivuletError
 
-FIRST = (transcribe, listen, doctor, serve, lm)  # what most people need, in --help too
-COMMANDS = (*FIRST, replay, evaluate, bench, align, train, calibrate, data)
+FIRST = ("transcribe", "listen", "doctor", "serve", "lm")  # what most people need
+OTHERS = ("replay", "evaluate", "bench", "align", "train", "export", "calibrate", "data")
+HOMES = {"export": "train"}  # module of rivulet.commands, where it is not named as the command
 
 INTERRUPTED = 130  # exit status, as a shell gives it: 128 and the number of the signal
 IMPORTLIB = "<frozen importlib._bootstrap>"  # what Python's frames of an import name as their file
@@ -46,7 +34,8 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0, or 1 after one sentence on standard error."""
     _open_streams()
-    args = build_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    args = build_parser(given[:1]).parse_args(given)
     if sys.stdout is None and getattr(args, "output", None) is None:
         print("rivulet: standard output is closed; name a file with --output.", file=sys.stderr)
         return 1
@@ -66,8 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of every command."""
+def build_parser(wanted: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Return the parser of the `wanted` command, or of all if that is none of them.
+
+    Importing every command takes longer than most files.
+    """
     parser = Parser(
         prog="rivulet",
         description=rivulet.__doc__,
@@ -75,8 +67,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rivulet {rivulet.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add_parser(commands)
+    names = [name for name in (*FIRST, *OTHERS) if name in wanted] or (*FIRST, *OTHERS)
+    for home in dict.fromkeys(HOMES.get(name, name) for name in names):
+        import_module(f"rivulet.commands.{home}").add_parser(commands)
     return parser
 
 

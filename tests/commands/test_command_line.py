@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support import ROOT, SAMPLES
 
-from rivulet.__main__ import COMMANDS, main
+from rivulet.__main__ import FIRST, OTHERS, main
 
 HEAVY = ("torch", "torchaudio", "numpy", "av", "rich", "flashlight", "jiwer", "matplotlib")
 
@@ -30,8 +30,22 @@ print(json.dumps([told, heavy]))
 
 
 def names() -> list[str]:
-    names = [module.__name__.rpartition(".")[2] for module in COMMANDS]
-    return [*names, "export"]
+    return [*FIRST, *OTHERS]
+
+
+def test_a_command_imports_no_other() -> None:
+    code = (
+        "import sys; from rivulet.__main__ import build_parser; build_parser(['replay']); "
+        "print([m for m in sys.modules if m.startswith('rivulet.commands.')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "['rivulet.commands.replay']"
 
 
 def test_help_version_and_mistakes_import_nothing_heavy() -> None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from rivulet.corpora.manifest import COLUMNS, read_manifest
 from rivulet.errors import ConfigError, LanguageModelError
-from rivulet.language.model import LEXICON_FILE
 from rivulet.text.normalize import normalize
 
 if TYPE_CHECKING:
@@ -246,6 +245,7 @@ def _check(args: argparse.Namespace) -> None:
 def _dictionaries(names: list[str] | None) -> "dict[str, Pronunciations]":
     """Return the dictionaries by file name, or the lexicon of the shipped model."""
     from rivulet.language.build.lexicon import read_dictionary
+    from rivulet.language.model import LEXICON_FILE
 
     return {Path(n).name: read_dictionary(n) for n in names or [str(_shipped() / LEXICON_FILE)]}
 
