@@ -3,15 +3,16 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from rivulet.errors import AudioError
-from rivulet.events import Event
+from rivulet.events import DisplayToken, Event
 from rivulet.recognizer import Recognizer
-from rivulet.server.advancing import Advancer
+from rivulet.server.advancing import Advancer, Signal
 from rivulet.server.metrics import Metrics
 
 
@@ -26,6 +27,10 @@ def run(workers: int, body: Callable[[Advancer], Awaitable[Any]]) -> Any:
     return asyncio.run(main())
 
 
+def new(recognizer: Recognizer) -> Signal:
+    return Signal(recognizer.stream(), recognizer)
+
+
 def alone(recognizer: Recognizer, samples: np.ndarray) -> list[Event]:
     stream = recognizer.stream()
     return [*stream.accept(samples), *stream.finish()]
@@ -38,11 +43,11 @@ def test_many_streams_have_the_events_they_have_alone(
     sounds = [np.roll(babble, 3000 * n)[: 40_000 + 7000 * n] for n in range(7)]
 
     async def speak(advancer: Advancer, sound: np.ndarray) -> list[Event]:
-        stream, events = small.stream(), []
+        signal, events = new(small), []
         for piece in np.array_split(sound, 9):
-            events += await advancer.accept(stream, small, piece, lambda: True)
+            events += await advancer.accept(signal, piece, lambda: True)
             await asyncio.sleep(0)
-        return [*events, *await advancer.accept(stream, small, None, lambda: True)]
+        return [*events, *await advancer.accept(signal, None, lambda: True)]
 
     async def body(advancer: Advancer) -> list[list[Event]]:
         return list(await asyncio.gather(*(speak(advancer, sound) for sound in sounds)))
@@ -63,7 +68,7 @@ def test_streams_that_come_together_share_steps(
     monkeypatch.setattr(Recognizer, "step", counted)
 
     async def body(advancer: Advancer) -> None:
-        pieces = (advancer.accept(small.stream(), small, babble, lambda: True) for _ in range(8))
+        pieces = (advancer.accept(new(small), babble, lambda: True) for _ in range(8))
         await asyncio.gather(*pieces)
 
     run(1, body)
@@ -74,7 +79,7 @@ def test_what_is_live_comes_before_what_is_ahead(small: Recognizer, babble: np.n
     done: list[str] = []
 
     async def speak(advancer: Advancer, name: str, live: bool) -> None:
-        await advancer.accept(small.stream(), small, babble, lambda: live)
+        await advancer.accept(new(small), babble, lambda: live)
         done.append(name)
 
     async def body(advancer: Advancer) -> None:
@@ -91,7 +96,7 @@ def test_an_error_of_one_stream_is_its_own(small: Recognizer, babble: np.ndarray
     async def body(advancer: Advancer) -> list[Any]:
         broken = np.full(1600, np.nan, np.float32)
         sounds = [babble, broken, babble]
-        pieces = (advancer.accept(small.stream(), small, s, lambda: True) for s in sounds)
+        pieces = (advancer.accept(new(small), s, lambda: True) for s in sounds)
         return list(await asyncio.gather(*pieces, return_exceptions=True))
 
     good, error, other = run(1, body)
@@ -116,3 +121,24 @@ def test_a_job_of_a_canceled_client_is_waited_for(small: Recognizer) -> None:
 
     run(1, body)
     assert order == ["job", "canceled"]
+
+
+def test_events_are_shown_by_the_streams_own_formatter(
+    small: Recognizer, babble: np.ndarray
+) -> None:
+    class Marked:
+        """Shows every event as the number of events so far."""
+
+        count = 0
+
+        def push(self, event: Event) -> Event:
+            self.count += 1
+            return replace(event, tokens=(DisplayToken(str(self.count), 0, 0),))
+
+    async def body(advancer: Advancer) -> list[Event]:
+        signal = Signal(small.stream(), small, Marked())
+        events = await advancer.accept(signal, babble, lambda: True)
+        return events + await advancer.accept(signal, None, lambda: True)
+
+    events = run(1, body)
+    assert [event.display for event in events] == [str(n + 1) for n in range(len(events))]

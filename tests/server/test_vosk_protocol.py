@@ -44,13 +44,13 @@ def test_a_config_is_not_answered_and_shapes_the_stream() -> None:
     protocol = VoskProtocol()
     assert protocol.receive(config(sample_rate=48000.0, phrase_list=["turn on", "[unk]"])) == []
     opening, feed = protocol.receive(bytes(4))
-    assert opening == Open(StreamSettings(48_000, {"turn on": 4.0}))
+    assert opening == Open(StreamSettings(48_000, {"turn on": 4.0}, formatted=False))
     assert isinstance(feed, Feed)
     assert feed.samples.tolist() == [0, 0]
 
 
 def test_without_a_config_audio_is_at_8_khz_as_with_vosk_server() -> None:
-    assert VoskProtocol().receive(bytes(2))[0] == Open(StreamSettings(8_000))
+    assert VoskProtocol().receive(bytes(2))[0] == Open(StreamSettings(8_000, formatted=False))
 
 
 def test_every_message_of_audio_has_one_reply() -> None:

@@ -9,11 +9,12 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from typing import Protocol as Interface
 
 import anyio
 import numpy.typing as npt
@@ -38,12 +39,31 @@ class Call:
     started: bool = False
 
 
+class Formatter(Interface):
+    """What says how an event is shown, as `rivulet.text`'s formatter does."""
+
+    def push(self, event: Event) -> Event:
+        """Return the event with what is shown for it."""
+
+
 @dataclass
-class Work:
-    """A stream on its way through a message, or to its end if `samples` is None."""
+class Signal:
+    """A stream, the recognizer that it belongs to, and how its events are shown."""
 
     stream: Stream
     recognizer: Recognizer
+    formatter: Formatter | None = None
+
+    def shown(self, events: Iterable[Event]) -> Iterable[Event]:
+        """Return the events as they are shown."""
+        return events if self.formatter is None else map(self.formatter.push, events)
+
+
+@dataclass
+class Work:
+    """A signal on its way through a message, or to its end if `samples` is None."""
+
+    signal: Signal
     samples: npt.NDArray[Any] | None
     answer: asyncio.Future[list[Event]]
     is_live: Callable[[], bool]
@@ -51,6 +71,11 @@ class Work:
     pushed: bool = False
     events: list[Event] = field(default_factory=list)
     error: Exception | None = None
+
+    @property
+    def stream(self) -> Stream:
+        """The stream to advance."""
+        return self.signal.stream
 
     def push(self) -> None:
         """Hand the samples to the stream, in a worker thread."""
@@ -68,7 +93,11 @@ class Work:
     def finish(self) -> None:
         """Take the last events where the stream ends, in a worker thread."""
         if self.samples is None and not self.stream.ready and self.error is None:
-            self.events += self.stream.finish()
+            self.take(self.stream.finish())
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Keep new events as they are shown, in a worker thread."""
+        self.events += self.signal.shown(events)
 
     @property
     def done(self) -> bool:
@@ -90,12 +119,11 @@ class Advancer:
 
     async def accept(
         self,
-        stream: Stream,
-        recognizer: Recognizer,
+        signal: Signal,
         samples: npt.NDArray[Any] | None,
         is_live: Callable[[], bool],
     ) -> list[Event]:
-        """Let `stream`, of `recognizer`, hear samples or, for None, its end; return its events.
+        """Let `signal` hear samples or, for None, its end; return its events.
 
         `is_live` is asked before each block whether it is in a hurry.
 
@@ -103,7 +131,7 @@ class Advancer:
             RivuletError: as `Stream.accept`.
         """
         answer: asyncio.Future[list[Event]] = asyncio.get_running_loop().create_future()
-        work = Work(stream, recognizer, samples, answer, is_live)
+        work = Work(signal, samples, answer, is_live)
         self._works[not is_live()].append(work)
         self._start_some()
         events = await answer
@@ -235,8 +263,8 @@ def _advance(batch: Sequence[Work]) -> None:
         work.push()
     ready = [work for work in batch if work.error is None and work.stream.ready]
     if ready:
-        events = ready[0].recognizer.step([work.stream for work in ready])
+        events = ready[0].signal.recognizer.step([work.stream for work in ready])
         for work, new in zip(ready, events, strict=True):
-            work.events += new
+            work.take(new)
     for work in batch:
         work.finish()

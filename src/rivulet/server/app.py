@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket
 
 import rivulet
 from rivulet.recognizer import Recognizer
-from rivulet.server.advancing import Advancer
+from rivulet.server.advancing import Advancer, Formatter
 from rivulet.server.connection import Connection, Connections
 from rivulet.server.metrics import CONTENT_TYPE, Metrics
 from rivulet.server.native_protocol import Greeting, NativeProtocol
@@ -49,12 +49,14 @@ class Settings:
 
     sample_rate: Hz of vosk clients that do not say it.
     workers: threads that compute; as many as cores if None.
+    new_formatter: makes what says how a stream's events are shown; None for bare words.
     """
 
     limits: Limits = field(default_factory=Limits)
     access: Access = field(default_factory=Access)
     sample_rate: int = DEFAULT_SAMPLE_RATE
     workers: int | None = None
+    new_formatter: Callable[[], Formatter | None] = lambda: None
 
 
 class App:
@@ -65,7 +67,9 @@ class App:
         self.settings = settings
         self.metrics = Metrics()
         self.advancer = Advancer(self.metrics, settings.workers)
-        self.streams = Streams(recognizer, settings.limits, self.metrics, self.advancer)
+        self.streams = Streams(
+            recognizer, settings.limits, self.metrics, self.advancer, settings.new_formatter
+        )
         self.connections = Connections(self.metrics, settings.limits.connections)
         self._recognizer = recognizer
         self._uploads = Uploads(self.streams)

@@ -42,12 +42,16 @@ class ProtocolError(RivuletError):
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """What a client asks of its stream; None is the server's own."""
+    """What a client asks of its stream; None is the server's own.
+
+    formatted: whether events say how they are shown, where the server can tell.
+    """
 
     sample_rate: int = 16_000
     hot_words: dict[str, float] = field(default_factory=dict)
     alternatives: int = 0
     block_ms: int | None = None
+    formatted: bool = True
 
 
 @dataclass(frozen=True)

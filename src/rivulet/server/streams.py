@@ -10,8 +10,8 @@ from typing import Any
 import numpy.typing as npt
 
 from rivulet.events import Event, Word
-from rivulet.recognizer import Recognizer, Stream
-from rivulet.server.advancing import Advancer
+from rivulet.recognizer import Recognizer
+from rivulet.server.advancing import Advancer, Formatter, Signal
 from rivulet.server.metrics import Metrics
 from rivulet.server.protocol import POLICY, TRY_LATER, ProtocolError, StreamSettings
 from rivulet.server.settings import Limits
@@ -38,8 +38,7 @@ class LiveStream:
     """A client's stream and how much it heard."""
 
     key: str
-    stream: Stream
-    recognizer: Recognizer
+    signal: Signal
     sample_rate: int
     advancer: Advancer
     limit_s: float
@@ -60,15 +59,15 @@ class LiveStream:
             )
         self.samples += len(samples)
         self.advancer.count_audio(len(samples) / self.sample_rate)
-        return await self.advancer.accept(self.stream, self.recognizer, samples, self._in_time)
+        return await self.advancer.accept(self.signal, samples, self._in_time)
 
     async def finish(self) -> list[Event]:
         """Decode to the last sample; return the last events."""
-        return await self.advancer.accept(self.stream, self.recognizer, None, self._in_time)
+        return await self.advancer.accept(self.signal, None, self._in_time)
 
     def words(self) -> Sequence[Word]:
         """Return the open segment's words with their times."""
-        return self.stream.words()
+        return self.signal.stream.words()
 
     def _in_time(self) -> bool:
         """Whether it is not ahead of real time."""
@@ -88,13 +87,19 @@ class Streams:
     """All streams of a server."""
 
     def __init__(
-        self, recognizer: Recognizer, limits: Limits, metrics: Metrics, advancer: Advancer
+        self,
+        recognizer: Recognizer,
+        limits: Limits,
+        metrics: Metrics,
+        advancer: Advancer,
+        new_formatter: Callable[[], Formatter | None] = lambda: None,
     ) -> None:
-        """Hold none yet."""
+        """Hold none yet; `new_formatter` makes what says how a stream's events are shown."""
         self.recognizer = recognizer
         self.limits = limits
         self.metrics = metrics
         self.advancer = advancer
+        self._new_formatter = new_formatter
         self._held: dict[str, Callable[[], None]] = {}  # key → asks its connection to let it go
         self._parked: dict[str, Parked] = {}
         metrics.streams.set_function(lambda: len(self._held))
@@ -117,13 +122,11 @@ class Streams:
         while self._parked and len(self._held) + len(self._parked) > self.limits.streams:
             self._give_up(next(iter(self._parked)))
         try:
-            recognizer, stream = await self.advancer.call(lambda: self._begin(settings))
+            signal = await self.advancer.call(lambda: self.signal(settings))
         except BaseException:
             self.close(key)
             raise
-        return LiveStream(
-            key, stream, recognizer, settings.sample_rate, self.advancer, self.limits.length_s
-        )
+        return LiveStream(key, signal, settings.sample_rate, self.advancer, self.limits.length_s)
 
     def _check_room(self) -> None:
         """Refuse a stream that would have to wait, or that would make the others wait."""
@@ -193,6 +196,12 @@ class Streams:
             parked.timer.cancel()
             self.metrics.dropped.labels("not resumed").inc()
 
-    def _begin(self, settings: StreamSettings) -> tuple[Recognizer, Stream]:
+    def signal(self, settings: StreamSettings) -> Signal:
+        """Return a new stream with what belongs to it; hot words take a fifth of a second.
+
+        Raises:
+            RivuletError: the settings cannot be used.
+        """
         recognizer = configure(self.recognizer, settings)
-        return recognizer, recognizer.stream(settings.sample_rate)
+        formatter = self._new_formatter() if settings.formatted else None
+        return Signal(recognizer.stream(settings.sample_rate), recognizer, formatter)

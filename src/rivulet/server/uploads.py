@@ -18,7 +18,7 @@ from rivulet.errors import AudioError, RivuletError
 from rivulet.events import Event, Final
 from rivulet.server.connection import ABORT
 from rivulet.server.protocol import StreamSettings, phrases_of
-from rivulet.server.streams import Streams, configure
+from rivulet.server.streams import Streams
 from rivulet.server.transcription import (
     MEDIA_TYPES,
     Deltas,
@@ -122,13 +122,12 @@ class Recognition:
     async def _hear(self, samples: npt.NDArray[Any] | None) -> list[Event]:
         """Hear samples, or the end; whoever speaks now comes first."""
         advancer = self._streams.advancer
-        return await advancer.accept(self._stream, self._recognizer, samples, lambda: False)
+        return await advancer.accept(self._signal, samples, lambda: False)
 
     def _begin(self) -> None:
         hot_words = phrases_of(self.wishes.hot_words, GRAMMAR_BOOST)
         rate = self._audio.sample_rate if self._audio else SAMPLE_RATE
-        self._recognizer = configure(self._streams.recognizer, StreamSettings(rate, hot_words))
-        self._stream = self._recognizer.stream(rate)
+        self._signal = self._streams.signal(StreamSettings(rate, hot_words))
 
     def _count(self, samples: int) -> None:
         assert self._audio

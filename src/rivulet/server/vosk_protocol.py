@@ -36,7 +36,7 @@ class VoskProtocol:
 
     def __init__(self, sample_rate: int = DEFAULT_SAMPLE_RATE) -> None:
         """Hear `sample_rate` Hz where the client does not say it; words are shown, as there."""
-        self._settings = StreamSettings(sample_rate)
+        self._settings = StreamSettings(sample_rate, formatted=False)  # vosk's text is bare words
         self._options = ReplyOptions(words=True)
         self._replies = Replies(self._options)
         self._samples = Samples()
