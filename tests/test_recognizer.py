@@ -301,3 +301,11 @@ def test_a_path_a_file_an_array_and_blocks_are_all_sound(small):
 def test_what_is_no_sound_is_refused_in_a_sentence(small, source, rate, complaint):
     with pytest.raises(AudioError, match=complaint):
         small.transcribe(source, rate)
+
+
+def test_a_recognizer_and_a_stream_refuse_to_be_pickled(small):
+    import pickle
+
+    for thing in (small, small.stream()):
+        with pytest.raises(ConfigError, match="cannot be pickled"):
+            pickle.dumps(thing)

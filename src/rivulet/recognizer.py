@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy.typing as npt
 
@@ -54,6 +54,17 @@ class Recognizer:
             raise ConfigError(
                 f"a block of {self.block_ms} ms cannot be used; choose one of {BLOCK_MS}."
             )
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled.
+
+        Raises:
+            ConfigError: always; a process loads the model itself, whose files it shares.
+        """
+        raise ConfigError(
+            "a recognizer cannot be pickled; call Recognizer.load in every process, whose files "
+            "the system shares, or fork after loading."
+        )
 
     @classmethod
     def load(
@@ -267,6 +278,17 @@ class Stream:
         self._blocks: deque[SampleBlock] = deque()
         self._ended = False
         self._finished = False
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled.
+
+        Raises:
+            ConfigError: always; a stream lives where its sound comes in.
+        """
+        raise ConfigError(
+            "a stream cannot be pickled; send its samples or its events to the other process, and "
+            "begin a stream there with recognizer.stream()."
+        )
 
     def accept(self, samples: npt.NDArray[Any]) -> list[Event]:
         """Hear `samples`, float32 in [-1, 1] or int16, (n,) or (n, channels); return their events.

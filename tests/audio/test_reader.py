@@ -227,3 +227,10 @@ def test_a_gap_between_packets_is_silence_and_is_said(tmp_path):
     assert len(heard) == pytest.approx(96_000, abs=2_100)
     assert np.abs(heard[40_000:60_000]).max() == 0.0
     assert "has no sound for 2.0" in warnings[0] or "has no sound for 1.9" in warnings[0]
+
+
+def test_damage_at_the_very_end_of_many_channels_is_silence_too():
+    sound = np.random.default_rng(2).standard_normal((48_000, 2)).astype(np.float32) * 0.1
+    content = encoded(sound, "matroska", "flac", 48_000)
+    for share in (0.97, 0.98, 0.99):
+        assert len(load(io.BytesIO(spoil(content, share, 400)))) == pytest.approx(16_000, abs=3_300)

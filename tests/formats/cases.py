@@ -164,6 +164,7 @@ def channels(folder: Path) -> None:
         ("wav", "pcm_s16le", 8),
         ("wav", "pcm_f32le", 24),
         ("flac", "flac", 8),
+        ("aiff", "pcm_s24be", 8),
         ("caf", "pcm_s16le", 16),
         ("mka", "pcm_s16le", 24),
         ("wv", "wavpack", 16),

@@ -98,6 +98,8 @@ class Assembler:
             samples -= count
 
     def _hold(self, samples: Samples) -> Iterator[Samples]:
+        if not len(samples):
+            return
         self._held.append(samples)
         self._held_s += len(samples) / max(self._form[0], 1)
         if self._held_s >= self._hold_s:

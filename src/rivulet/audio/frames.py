@@ -23,6 +23,7 @@ STAMPED = frozenset(
     {"mov", "matroska", "mpegts", "mpeg", "ogg", "flv", "avi", "asf", "nut", "mxf", "wtv", "rm"}
 )
 """Containers with time stamps of their own; FFmpeg makes up those of others."""
+CUSTOM_ORDER = re.compile(r"channels \(|ambisonic|\+|@")  # in FFmpeg's name of a layout
 FROM_ZERO = frozenset({"mov", "matroska"})  # whose clock begins with the picture, at 0
 
 
@@ -77,7 +78,8 @@ class FFmpegDecoder:
             self._container.close()
             raise
         self.sample_rate = int(self._track.codec_context.sample_rate)
-        self.channels = int(self._track.codec_context.channels)
+        self._layout = _safe_layout(self._track.codec_context)
+        self.channels = int(self._layout.nb_channels)
         self.error = ""
         self._names = set(self._container.format.name.split(","))
         self.origin_s = self._origin_s()
@@ -212,6 +214,18 @@ def _choose_track(
     if tracks[number - 1].codec_context is None:
         raise AudioError(f"{name} has sound of a kind that FFmpeg cannot decode; convert it first.")
     return tracks[number - 1]
+
+
+def _safe_layout(context: Any) -> Any:
+    """Return the layout of a decoder; one whose channels are in an order of their own loses it.
+
+    PyAV's layouts and frames share the list of such an order with FFmpeg and free it twice. The
+    layout that is returned has to live as long as the decoder.
+    """
+    layout = context.layout
+    if CUSTOM_ORDER.search(layout.name):
+        context.layout = f"{layout.nb_channels}C"
+    return layout
 
 
 def _track_s(track: Any) -> float | None:

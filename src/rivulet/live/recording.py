@@ -47,6 +47,12 @@ COUNT = struct.Struct("<I")
 FLAC_CHANNELS = 8  # the format's most; more go into several
 FLAC_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # by channels
 
+MAX_JSON = 1 << 26  # bytes of a record's JSON, unpacked
+UNREADABLE = (  # what another program's records, or spoiled ones, raise
+    ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError,
+    ValueError, EOFError, struct.error, zlib.error, av.error.FFmpegError, ConfigError,
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class RecordingHeader:
@@ -246,10 +252,19 @@ class Recording:
         with self._open() as file:
             for kind, content, sound in self._records(file):
                 if kind == b"PART":
-                    yield from _blocks(content, sound, self.header.signal)
+                    yield from self._part(content, sound)
                 elif kind == b"DONE":
-                    self.reason = str(content["reason"])
-                    self.last_events = content["events"]
+                    self.reason = str(content.get("reason", ""))
+                    self.last_events = content.get("events", [])
+
+    def _part(self, content: dict[str, Any], sound: bytes) -> list[RecordedBlock]:
+        try:
+            return list(_blocks(content, sound, self.header.signal))
+        except UNREADABLE as error:
+            raise RecordingError(
+                f"{self.path} holds a record that this program cannot read ({_why(error)}); "
+                "what came before was read, get the file again."
+            ) from error
 
     def _open(self) -> BinaryIO:
         try:
@@ -272,17 +287,39 @@ class Recording:
             at = file.tell() - FRAME.size
             kind, length, checksum = FRAME.unpack(head)
             left = os.fstat(file.fileno()).st_size - file.tell()
-            if length > left and kind in (b"HEAD", b"PART", b"DONE"):
+            known = kind in (b"HEAD", b"PART", b"DONE")
+            if length > left and known:
                 return
-            payload = file.read(length)
-            if zlib.crc32(payload) != checksum or kind not in (b"HEAD", b"PART", b"DONE"):
+            payload = file.read(min(length, left))
+            if not known or zlib.crc32(payload) != checksum:
                 raise RecordingError(
-                    f"{self.path} is damaged at byte {at} of {file.tell() + left - length}; "
+                    f"{self.path} is damaged at byte {at} of {at + FRAME.size + left}; "
                     "what came before was read, get the file again."
                 )
-            (size,) = COUNT.unpack(payload[: COUNT.size])
-            packed = payload[COUNT.size : COUNT.size + size]
-            yield kind, json.loads(zlib.decompress(packed)), payload[COUNT.size + size :]
+            try:
+                content, sound = _unpacked(payload)
+            except UNREADABLE as error:
+                raise RecordingError(
+                    f"{self.path} holds a record at byte {at} that this program cannot read "
+                    f"({_why(error)}); what came before was read, get the file again."
+                ) from error
+            yield kind, content, sound
+
+
+def _unpacked(payload: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return a record's JSON object and its sound."""
+    (size,) = COUNT.unpack(payload[: COUNT.size])
+    unpacker = zlib.decompressobj()
+    text = unpacker.decompress(payload[COUNT.size : COUNT.size + size], MAX_JSON)
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise TypeError(f"a {type(content).__name__} and no object")
+    return content, payload[COUNT.size + size :]
+
+
+def _why(error: Exception) -> str:
+    """Return an error's first line."""
+    return f"{type(error).__name__} {error}".splitlines()[0][:200]
 
 
 def export_wav(recording: Recording, path: Path) -> float:

@@ -152,6 +152,8 @@ def _read_section(file: TextIO, n: int, count: int) -> list[Entry]:
             if fields[0] == f"\\{n}-grams:":
                 continue
             break
+        if len(fields) < n + 1:
+            raise ValueError(f"a {n}-gram of {len(fields) - 1} words")
         backoff = float(fields[n + 1]) if len(fields) > n + 1 else 0.0
         entries.append((fields[1 : n + 1], float(fields[0]), backoff))
         if len(entries) == count:
