@@ -1,11 +1,12 @@
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from support import ROOT
 
-from rivulet.events import Final, Partial, Word
-from rivulet.writers import FORMATS, open_writer
+from rivulet.events import DisplayToken, Final, Partial, Word
+from rivulet.writers import FORMATS, FormattingWriter, open_writer
 
 GOLDEN = ROOT / "tests" / "golden"
 EVENTS = (
@@ -23,9 +24,17 @@ EVENTS = (
 )
 
 
-def written(format_name, several=False):
+class Fixed:
+    """A formatter that shows Hello for the first segment, and nothing for others."""
+
+    def push(self, event):
+        token = DisplayToken("Hello!", 0, 2)
+        return replace(event, tokens=(token,) if event.segment == 0 else ())
+
+
+def written(format_name, several=False, formatter=None):
     out = io.StringIO()
-    writer = open_writer(format_name, out, "talk.wav", several)
+    writer = FormattingWriter(open_writer(format_name, out, "talk.wav", several), formatter)
     for event in EVENTS:
         writer.write(event)
     writer.close(3726.5)
@@ -60,3 +69,21 @@ def test_jsonl_has_the_promised_shape():
 def test_several_files_are_told_apart():
     assert written("txt", several=True).startswith("talk.wav: HELLO WORLD\n")
     assert json.loads(written("jsonl", several=True).splitlines()[0])["file"] == "talk.wav"
+
+
+def test_what_is_shown_stands_beside_the_text_in_json_and_in_its_place_elsewhere():
+    assert written("txt", formatter=Fixed()) == "Hello!\n"
+    assert "Hello!" in written("srt", formatter=Fixed())
+    assert "HELLO" not in written("vtt", formatter=Fixed())
+    document = json.loads(written("json", formatter=Fixed()))
+    assert list(document) == ["file", "seconds", "text", "display", "segments"]
+    assert (document["text"], document["display"]) == ("HELLO WORLD LATER", "Hello!")
+    assert document["segments"][0]["tokens"] == [{"text": "Hello!", "first": 0, "last": 2}]
+
+
+def test_jsonl_says_how_many_tokens_are_settled():
+    first, *_, last = map(json.loads, written("jsonl", formatter=Fixed()).splitlines())
+    assert list(first) == [
+        *("type", "segment", "text", "stable", "at", "display", "tokens", "stable_tokens")
+    ]
+    assert list(last)[-2:] == ["display", "tokens"]

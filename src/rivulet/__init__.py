@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rivulet.live.listening import listen, listen_in_background
     from rivulet.live.microphone import Gap
     from rivulet.recognizer import Recognizer, Stream
+    from rivulet.text.formatter import FormatConfig, Formatter
 
 __version__ = "0.1.0"
 
@@ -19,6 +20,8 @@ __all__ = [
     "EndpointConfig",
     "Event",
     "Final",
+    "FormatConfig",
+    "Formatter",
     "Gap",
     "Partial",
     "Recognizer",
@@ -32,6 +35,8 @@ __all__ = [
 ]
 
 HOMES = {
+    "FormatConfig": "rivulet.text.formatter",
+    "Formatter": "rivulet.text.formatter",
     "Gap": "rivulet.live.microphone",
     "Recognizer": "rivulet.recognizer",
     "Stream": "rivulet.recognizer",

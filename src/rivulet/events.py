@@ -97,7 +97,7 @@ class Transcript:
     @property
     def display(self) -> str:
         """What people read; `text` where no `Formatter` was at work."""
-        return " ".join(final.display for final in self.segments)
+        return " ".join(final.display for final in self.segments if final.display)
 
     @property
     def words(self) -> tuple[Word, ...]:

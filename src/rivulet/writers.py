@@ -23,6 +23,29 @@ class Writer(Protocol):
         """Write what had to wait for the end."""
 
 
+class Formatter(Protocol):
+    """What a writer needs of `rivulet.text.formatter.Formatter`."""
+
+    def push(self, event: Event) -> Event:
+        """Return the event with what is shown for it."""
+
+
+class FormattingWriter:
+    """Gives every event to a formatter first, if there is one."""
+
+    def __init__(self, writer: Writer, formatter: Formatter | None) -> None:
+        """Write through `writer`."""
+        self._writer, self._formatter = writer, formatter
+
+    def write(self, event: Event) -> None:
+        """Write any event."""
+        self._writer.write(self._formatter.push(event) if self._formatter else event)
+
+    def close(self, seconds: float) -> None:
+        """Write what had to wait for the end."""
+        self._writer.close(seconds)
+
+
 class TextWriter:
     """One line per segment, with the file's name before it if there are several."""
 

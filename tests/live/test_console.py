@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from rich.console import Console
 
-from rivulet.events import Final, Partial, Word
+from rivulet.events import DisplayToken, Final, Partial, Word
 from rivulet.live.checks import InputWarning
 from rivulet.live.console import (
     LiveView,
@@ -34,6 +34,14 @@ def test_settled_words_are_plain_and_open_words_dim():
     assert line.plain.strip() == "THE LITTLE BO"
     spans = {line.plain[span.start : span.end]: str(span.style) for span in line.spans}
     assert spans == {"BO": "dim"}
+
+
+def test_settled_tokens_are_plain_where_a_formatter_was_at_work():
+    tokens = (DisplayToken("$25,", 0, 3), DisplayToken("and", 3, 4))
+    partial = Partial(0, "TWENTY FIVE DOLLARS AND", 4, 1.0, tokens=tokens, stable_tokens=1)
+    line = open_line(partial, room=80)
+    assert line.plain.strip() == "$25, and"
+    assert {line.plain[span.start : span.end] for span in line.spans if span.style} == {"and"}
 
 
 def test_a_long_segment_shows_its_newest_words():

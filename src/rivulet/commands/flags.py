@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 from rivulet.acoustic.names import DEFAULT_ENGINE, ENGINES
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import ConfigError
+from rivulet.events import Final, Partial
+from rivulet.text.subtitles import SubtitleLayout
 
 if TYPE_CHECKING:
+    from rivulet.live.stream import LiveEvent
     from rivulet.recognizer import Recognizer
+    from rivulet.text.formatter import Formatter
 
 DEFAULT_BOOST = 4.0  # nats: an expected phrase then wins against one 50 times likelier
 
@@ -172,6 +176,62 @@ def add_endpoint_flags(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="the longest segment (%(default)s)",
     )
+
+
+def add_text_flags(parser: argparse.ArgumentParser, subtitles: bool = True) -> None:
+    """Declare how text is shown."""
+    group = parser.add_argument_group("text")
+    group.add_argument(
+        "--raw", action="store_true", help="as recognized: upper case, no punctuation, no digits"
+    )
+    group.add_argument(
+        "--numbers", choices=("digits", "words"), default="digits", help="(%(default)s)"
+    )
+    group.add_argument(
+        "--clean", action="store_true", help="leave out um, uh and words said twice by mistake"
+    )
+    group.add_argument(
+        "--language", default="english", metavar="NAME|DIR", help="how it is written (%(default)s)"
+    )
+    if subtitles:
+        layout = SubtitleLayout()
+        group.add_argument(
+            "--line-width",
+            type=int,
+            default=layout.line_width,
+            metavar="N",
+            help="characters in a line of subtitles (%(default)s)",
+        )
+        group.add_argument(
+            "--max-lines",
+            type=int,
+            default=layout.max_lines,
+            metavar="N",
+            help="lines of subtitles at a time (%(default)s)",
+        )
+
+
+def new_formatters(args: argparse.Namespace) -> "Callable[[], Formatter | None]":
+    """Return what makes the formatter of each stream; none for raw text.
+
+    Raises:
+        CheckpointError: the language cannot be read.
+    """
+    if args.raw:
+        return lambda: None
+    from rivulet.text.formatter import FormatConfig, Formatter
+    from rivulet.text.language import WrittenLanguage
+
+    language = WrittenLanguage.load(args.language)
+    config = FormatConfig(args.numbers, args.clean)
+    return lambda: Formatter(language, config)
+
+
+def shown_for(event: "LiveEvent", formatter: "Formatter | None") -> "LiveEvent":
+    """Return the event with what is shown for it; gaps and warnings as they are."""
+    if formatter is None or not isinstance(event, (Partial, Final)):
+        return event
+    return formatter.push(event)
 
 
 def load_recognizer(args: argparse.Namespace) -> "Recognizer":

@@ -13,9 +13,13 @@ from rivulet.commands.flags import (
     add_decoder_flags,
     add_endpoint_flags,
     add_model_flags,
+    add_text_flags,
     load_recognizer,
+    new_formatters,
+    shown_for,
 )
 from rivulet.errors import ConfigError, RecordingError
+from rivulet.text.subtitles import SubtitleLayout
 from rivulet.writers import FORMATS
 
 if TYPE_CHECKING:
@@ -44,6 +48,7 @@ def add_parser(commands: Any) -> None:
     add_model_flags(parser)
     add_decoder_flags(parser)
     add_endpoint_flags(parser)
+    add_text_flags(parser)
     parser.set_defaults(run=run)
 
 
@@ -69,6 +74,8 @@ def _listen(args: argparse.Namespace) -> int:
     from rivulet.live import microphone
     from rivulet.live.listening import LiveSession
 
+    layout = SubtitleLayout(args.line_width, args.max_lines)
+    formatter = new_formatters(args)()
     queue_s = microphone.QUEUE_S if args.queue is None else args.queue
     source = microphone.microphone(args.device, args.rate, args.channels, queue_s)
     try:
@@ -80,10 +87,11 @@ def _listen(args: argparse.Namespace) -> int:
     sinks: list[Callable[[LiveEvent], None]] = []
     try:
         with stopped_by_signals(listening), ExitStack() as stack:
-            sinks = _sinks(args, source.format.device, listening, stack)
+            sinks = _sinks(args, layout, listening, stack)
             for event in listening:
+                shown = shown_for(event, formatter)
                 for sink in sinks:
-                    sink(event)
+                    sink(shown)
     except RecordingError:
         if listening.unsaved is None or _warn not in sinks:
             raise
@@ -132,7 +140,7 @@ def stopped_by_signals(listening: "LiveSession") -> Iterator[None]:
 
 def _sinks(
     args: argparse.Namespace,
-    device: str,
+    layout: SubtitleLayout,
     listening: "LiveSession",
     stack: ExitStack,
 ) -> "list[Callable[[LiveEvent], None]]":
@@ -142,10 +150,11 @@ def _sinks(
     from rivulet.live.console import LiveView, Transcript
 
     format_name = args.format or "txt"
+    device = listening.source.format.device
     sinks: list[Callable[[LiveEvent], None]] = []
 
     def transcript(out: Any, kind: str) -> None:
-        written = Transcript(kind, out, device)
+        written = Transcript(kind, out, device, layout)
         stack.callback(lambda: written.close(listening.now_s))
         sinks.append(written.write)
 

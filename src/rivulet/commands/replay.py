@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rivulet.commands.flags import add_text_flags, new_formatters, shown_for
 from rivulet.errors import CheckpointError, RecordingError
+from rivulet.text.subtitles import SubtitleLayout
 from rivulet.writers import FORMATS
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("-t", "--format", choices=FORMATS, default="txt", help="(%(default)s)")
     parser.add_argument("--wav", type=Path, metavar="PATH", help="only write its sound to a file")
+    add_text_flags(parser)
     parser.set_defaults(run=run)
 
 
@@ -61,10 +64,12 @@ def _replay(args: argparse.Namespace, recording: "Recording") -> int:
             "sums may differ in the last bit\n"
         )
     report = ReplayReport()
-    transcript = Transcript(args.format, sys.stdout, recording.header.signal.device)
+    formatter = new_formatters(args)()
+    layout = SubtitleLayout(args.line_width, args.max_lines)
+    transcript = Transcript(args.format, sys.stdout, recording.header.signal.device, layout)
     try:
         for event in replay(recording, recognizer, report, real_clock=args.clock == "real"):
-            transcript.write(event)
+            transcript.write(shown_for(event, formatter))
     finally:
         transcript.close(report.seconds)
     sys.stderr.write(f"rivulet: {_ending(report)}\n")

@@ -14,11 +14,14 @@ from rivulet.commands.flags import (
     add_decoder_flags,
     add_endpoint_flags,
     add_model_flags,
+    add_text_flags,
     load_recognizer,
+    new_formatters,
 )
 from rivulet.commands.outputs import STANDARD_INPUT, Job, plan, written_whole
 from rivulet.errors import AudioError, ConfigError, RivuletError
-from rivulet.writers import FORMATS, JsonWriter, Writer, open_writer
+from rivulet.text.subtitles import SubtitleLayout
+from rivulet.writers import FORMATS, FormattingWriter, JsonWriter, Writer, open_writer
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -51,6 +54,7 @@ def add_parser(commands: Any) -> None:
     add_model_flags(parser)
     add_decoder_flags(parser)
     add_endpoint_flags(parser)
+    add_text_flags(parser)
     parser.set_defaults(run=run)
 
 
@@ -109,6 +113,8 @@ class _Batch:
         self._together = together
         self._shared = len(args.files) > 1 and args.output is None
         self._documents: list[dict[str, Any]] = []
+        self._layout = SubtitleLayout(args.line_width, args.max_lines)
+        self._new_formatter = new_formatters(args)
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Transcribe the files; what is finished is written, whatever ends the batch."""
@@ -143,7 +149,8 @@ class _Batch:
                 _sound(job.name, self._args.track, worker) as audio,
                 self._writer(job) as writer,
             ):
-                broken = _transcribe(recognizer, audio, writer, progress)
+                shown = FormattingWriter(writer, self._new_formatter())
+                broken = _transcribe(recognizer, audio, shown, progress)
         except RivuletError as error:
             broken = error
         if broken is not None:
@@ -155,11 +162,11 @@ class _Batch:
         """Yield where the events go: a file, the common document, or standard output."""
         if job.output is not None:
             with written_whole(job.output) as out:
-                yield open_writer(self._args.format, out, job.name, several=False)
+                yield open_writer(self._args.format, out, job.name, False, self._layout)
         elif self._together:
             yield JsonWriter(self._documents.append, job.name)
         else:
-            yield open_writer(self._args.format, sys.stdout, job.name, self._shared)
+            yield open_writer(self._args.format, sys.stdout, job.name, self._shared, self._layout)
 
 
 def _transcribe(

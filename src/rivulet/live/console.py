@@ -18,6 +18,7 @@ from rivulet.live.checks import InputWarning
 from rivulet.live.listening import LiveSession
 from rivulet.live.microphone import Gap
 from rivulet.live.stream import LiveEvent, live_event_to_dict
+from rivulet.text.subtitles import SubtitleLayout
 from rivulet.writers import JsonWriter, Writer, open_writer
 
 METER_CELLS = 20  # width of the level meter
@@ -80,7 +81,9 @@ class LiveView:
 
 def open_line(partial: Partial, room: int) -> Text:
     """Return the open segment's newest `room` characters, settled words plain, the others dim."""
-    words = partial.text.split()
+    tokens = partial.tokens
+    words = partial.text.split() if tokens is None else [token.text for token in tokens]
+    settled = partial.stable if tokens is None else partial.stable_tokens
     dropped = 0
     while len(" ".join(words[dropped:])) > room and dropped < len(words) - 1:
         dropped += 1
@@ -89,14 +92,14 @@ def open_line(partial: Partial, room: int) -> Text:
     for index, word in enumerate(words[dropped:], dropped):
         if index > dropped:
             line.append(" ")
-        line.append(word, style="" if index < partial.stable else "dim")
+        line.append(word, style="" if index < settled else "dim")
     return line
 
 
 def line_of(event: Final | Gap | InputWarning) -> Text:
     """Return what stays on the screen of a finished segment, a gap or a warning."""
     if isinstance(event, Final):
-        return Text.assemble((f"{clock(event.start)}  ", "cyan"), event.text)
+        return Text.assemble((f"{clock(event.start)}  ", "cyan"), event.display)
     if isinstance(event, Gap):
         return Text(f"{clock(event.start)}  {gap_text(event)}", style="red")
     return Text(f"warning: {event.message}", style="yellow")
@@ -126,8 +129,10 @@ class Transcript:
     every event stands where it happened.
     """
 
-    def __init__(self, format_name: str, out: TextIO, device: str) -> None:
-        """Write `format_name` to `out`."""
+    def __init__(
+        self, format_name: str, out: TextIO, device: str, layout: SubtitleLayout | None = None
+    ) -> None:
+        """Write `format_name` to `out`; subtitles are set in `layout`."""
         self._out = out
         self._lines = format_name == "jsonl"
         self._gaps: list[Gap] = []
@@ -136,7 +141,7 @@ class Transcript:
         self._writer: Writer = (
             JsonWriter(self._dump, device)
             if self._document
-            else open_writer(format_name, out, device, several=False)
+            else open_writer(format_name, out, device, False, layout)
         )
 
     def write(self, event: LiveEvent) -> None:

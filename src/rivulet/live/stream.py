@@ -51,12 +51,12 @@ class TimeLine:
 
     def place(self, event: Event) -> Event:
         """Return the event with its times in the session."""
-        if isinstance(event, Partial):
-            return replace(event, at=self.true(event.at))
         words = tuple(
             replace(word, start=self.true(word.start), end=self.true(word.end))
             for word in event.words
         )
+        if isinstance(event, Partial):
+            return replace(event, words=words, at=self.true(event.at))
         placed = replace(
             event,
             words=words,

@@ -1,0 +1,171 @@
+"""The tagger: a small GRU that says, word by word, which mark follows and how a word is written.
+
+Two GRU layers over words (Cho et al. 2014), as the recognizer's over frames: the state is a value
+and is carried on across segments. A word's labels come `lookahead` words later. NumPy is enough: a
+step is two products of a matrix and a vector.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from rivulet.errors import CheckpointError
+from rivulet.text.labels import Case, Mark
+from rivulet.text.words import END
+
+Array = npt.NDArray[np.float32]
+FILE = "tagger.safetensors"
+LAYERS = 2
+TABLES = 5  # embeddings: word, its beginning, its end, its usual case, the pause before it
+SEGMENT_END = (END, 0, 0, len(Case))  # the features of a segment's end
+NIBBLE = 7  # largest magnitude of 4 bits with a sign
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The mark after a word and its case."""
+
+    mark: Mark
+    case: Case
+
+
+@dataclass(frozen=True)
+class TaggerState:
+    """What the tagger remembers.
+
+    hidden: of each GRU layer, (hidden,). recent: the last embeddings, (lookahead, width).
+    """
+
+    hidden: tuple[Array, Array]
+    recent: Array
+
+
+@dataclass(frozen=True)
+class Tagger:
+    """The weights: tables of embeddings (rows, width), GRU matrices as PyTorch's, the output."""
+
+    tables: tuple[Array, ...]
+    gru: tuple[tuple[Array, Array, Array, Array], ...]
+    out: Array
+    bias: Array
+    lookahead: int
+
+    def initial_state(self) -> TaggerState:
+        """Return the state before the first word."""
+        size = self.gru[0][1].shape[1]
+        zero = np.zeros(size, np.float32)
+        return TaggerState(
+            (zero, zero), np.zeros((self.lookahead, self.tables[0].shape[1]), np.float32)
+        )
+
+    def step(
+        self, features: tuple[int, int, int, int], pause: int, state: TaggerState
+    ) -> tuple[Labels, TaggerState]:
+        """Take a word; return the labels of the word `lookahead` earlier, and the next state.
+
+        Args:
+            features: the word's rows of the first four tables.
+            pause: the row of the pause before it.
+            state: what the tagger remembers.
+        """
+        scores, state = self.scores(features, pause, state)
+        mark, case = scores[: len(Mark)].argmax(), scores[len(Mark) :].argmax()
+        return Labels(Mark(int(mark)), Case(int(case))), state
+
+    def scores(
+        self, features: tuple[int, int, int, int], pause: int, state: TaggerState
+    ) -> tuple[Array, TaggerState]:
+        """Return the logits, marks before cases, that `step` decides by."""
+        rows = (*features, pause)
+        word = np.sum([t[row] for t, row in zip(self.tables, rows, strict=True)], axis=0)
+        first = _gru_step(word, state.hidden[0], *self.gru[0])
+        second = _gru_step(first, state.hidden[1], *self.gru[1])
+        scores = self.out @ np.concatenate([second, state.recent[0]]) + self.bias
+        recent = np.concatenate([state.recent[1:], word[None]])
+        return scores, TaggerState((first, second), recent)
+
+    @classmethod
+    def of(cls, weights: Mapping[str, Array], lookahead: int) -> "Tagger":
+        """Return the tagger that weights by name make: table0 …, gru0.wx …, out, bias."""
+        layers = tuple(
+            (
+                weights[f"gru{i}.wx"],
+                weights[f"gru{i}.wh"],
+                weights[f"gru{i}.bx"],
+                weights[f"gru{i}.bh"],
+            )
+            for i in range(LAYERS)
+        )
+        tables = tuple(weights[f"table{i}"] for i in range(TABLES))
+        return cls(tables, layers, weights["out"], weights["bias"], lookahead)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Tagger":
+        """Read the weights in `folder`.
+
+        Raises:
+            CheckpointError: they are missing or damaged.
+        """
+        try:
+            stored = load_file(folder / FILE)
+            packed = {name.removesuffix(".scale") for name in stored if name.endswith(".scale")}
+            weights = {name: _unpacked(stored, name) for name in packed}
+            weights |= {
+                n: np.asarray(w, np.float32)
+                for n, w in stored.items()
+                if "." not in n or n[-2:] in ("bx", "bh")
+            }
+            return cls.of(weights, int(stored["lookahead"][0]))
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise CheckpointError(
+                f"the tagger in {folder} cannot be read ({error}); get it again, or switch it off "
+                "with --raw."
+            ) from error
+
+
+def _gru_step(x: Array, h: Array, wx: Array, wh: Array, bx: Array, bh: Array) -> Array:
+    """Return the next hidden state (torch.nn.GRU's equations and order of gates: r, z, n)."""
+    size = len(h)
+    from_x, from_h = wx @ x + bx, wh @ h + bh
+    gates = 1.0 / (1.0 + np.exp(-(from_x[: 2 * size] + from_h[: 2 * size])))
+    reset, update = gates[:size], gates[size:]
+    new = np.tanh(from_x[2 * size :] + reset * from_h[2 * size :])
+    return np.asarray(new + update * (h - new), np.float32)
+
+
+def save(weights: Mapping[str, Array], lookahead: int, folder: Path) -> None:
+    """Write weights: embeddings in 4 bits, matrices in 8, each row with its scale; biases in 16."""
+    stored: dict[str, npt.NDArray[np.generic]] = {"lookahead": np.array([lookahead], np.int32)}
+    for name, weight in weights.items():
+        if weight.ndim == 1:
+            stored[name] = weight.astype(np.float16)
+        else:
+            stored |= _packed(name, weight, 4 if name.startswith("table") else 8)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(stored, folder / FILE)
+
+
+def _packed(name: str, weight: Array, bits: int) -> dict[str, npt.NDArray[np.generic]]:
+    largest = NIBBLE if bits == 4 else 127
+    scale = np.maximum(np.abs(weight).max(axis=1, keepdims=True) / largest, 1e-8)
+    whole = np.rint(weight / scale).clip(-largest, largest).astype(np.int8)
+    if bits == 4:
+        shifted = (whole + NIBBLE + 1).astype(np.uint8)
+        packed = shifted[:, 0::2] | (shifted[:, 1::2] << 4)
+        return {f"{name}.nibbles": packed, f"{name}.scale": scale.astype(np.float16)}
+    return {f"{name}.bytes": whole, f"{name}.scale": scale.astype(np.float16)}
+
+
+def _unpacked(stored: Mapping[str, npt.NDArray[np.generic]], name: str) -> Array:
+    scale = stored[f"{name}.scale"].astype(np.float32)
+    if f"{name}.bytes" in stored:
+        return np.asarray(stored[f"{name}.bytes"].astype(np.float32) * scale, np.float32)
+    packed = np.asarray(stored[f"{name}.nibbles"], np.uint8)
+    whole = np.empty((packed.shape[0], packed.shape[1] * 2), np.float32)
+    whole[:, 0::2], whole[:, 1::2] = packed & 15, packed >> 4
+    return np.asarray((whole - (NIBBLE + 1)) * scale, np.float32)
