@@ -16,8 +16,14 @@ import rivulet
 from rivulet.errors import RivuletError
 
 FIRST = ("transcribe", "listen", "doctor", "serve", "lm")  # what most people need
-OTHERS = ("replay", "evaluate", "bench", "align", "train", "export", "calibrate", "data")
-HOMES = {"export": "train"}  # module of rivulet.commands, where it is not named as the command
+OTHERS = (
+    "replay", "evaluate", "bench", "align", "train", "export", "train-text", "calibrate", "data",
+)  # fmt: skip
+# module of rivulet.commands, where it is not named as the command
+HOMES = {
+    "export": "train",
+    "train-text": "train_text",
+}
 
 INTERRUPTED = 130  # exit status, as a shell gives it: 128 and the number of the signal
 IMPORTLIB = "<frozen importlib._bootstrap>"  # what Python's frames of an import name as their file

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rivulet.errors import ConfigError
@@ -62,12 +62,14 @@ def test_a_mark_separates_numbers():
     assert written("twenty. five people") == "20 five people"
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(WORDS), max_size=12))
 def test_spans_cover_every_word_once_and_in_order(words):
     spans = RULES.write([Spoken(word) for word in words])
     assert [i for span in spans for i in range(span.first, span.last)] == list(range(len(words)))
 
 
+@settings(deadline=None)
 @given(st.integers(10, 999_999_999))
 def test_every_number_is_written_with_its_value(number):
     num2words = pytest.importorskip("num2words").num2words

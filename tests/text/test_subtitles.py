@@ -1,7 +1,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rivulet.errors import ConfigError
@@ -70,6 +70,7 @@ def test_a_segment_of_which_nothing_is_shown_has_no_cue():
     assert cues(Final(0, "UM", final.words, 1.0, 1.3, 2.0, tokens=()), LAYOUT) == []
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.text("abcdefgh", min_size=1, max_size=12), min_size=1, max_size=60),
     st.sets(st.integers(0, 59)),
