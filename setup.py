@@ -6,6 +6,7 @@ from pybind11.setup_helpers import Pybind11Extension
 from setuptools import find_namespace_packages, setup
 
 SEARCH = "src/rivulet/decoding/_beam"
+HEADERS = ("sections", "ngram", "graph", "pieces", "states", "search", "reading")
 # sums in the order and precision that are written, so that every machine finds the same words
 FLAGS = ["/O2", "/fp:precise"] if sys.platform == "win32" else ["-O3", "-ffp-contract=off", "-Wall"]
 MODELS = ("default", "tiny")  # in the wheel, so that it works from any folder
@@ -25,7 +26,7 @@ setup(
         Pybind11Extension(
             "rivulet.decoding._beam",
             [f"{SEARCH}/module.cpp"],
-            depends=[f"{SEARCH}/{name}.hpp" for name in ("sections", "ngram", "graph", "search")],
+            depends=[f"{SEARCH}/{name}.hpp" for name in HEADERS],
             cxx_std=17,
             extra_compile_args=FLAGS,
             optional=True,  # without it flashlight searches, far slower

@@ -4,7 +4,7 @@ import pytest
 from flashlight.lib.text.decoder import SmearingMode
 from support.beams import PHONES, graph_of, language_model
 
-from rivulet.decoding.flashlight import tree_of
+from rivulet.decoding.flashlight_tree import tree_of
 from rivulet.decoding.graph import DecodingGraph
 from rivulet.errors import ConfigError
 from rivulet.tokenizer import BLANK, Tokenizer

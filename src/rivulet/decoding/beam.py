@@ -121,7 +121,8 @@ def has_native() -> bool:
     except ImportError:
         warnings.warn(
             "rivulet was installed without its search in C++, which needs a compiler; flashlight "
-            "searches, ten times slower. Install a C++ compiler and rivulet again.",
+            "searches, thirty times slower. Install a C++ compiler and rivulet again; in a "
+            "checkout run `python setup.py build_ext --inplace`.",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -1,6 +1,6 @@
 // The beam search of one stream: log_probs of phones → words. The rules are those of flashlight-text's
 // LexiconDecoder, of rivulet's n-gram with merged histories, and of its decoder around both; see
-// README.md, and rivulet.decoding.reference, which this is tested against.
+// README.md, and flashlight.py, which this is tested against.
 #pragma once
 
 #include <algorithm>
@@ -14,14 +14,14 @@
 #include <vector>
 
 #include "graph.hpp"
+#include "pieces.hpp"
+#include "states.hpp"
 
 namespace rivulet {
 
 constexpr int kBlank = 0;
 constexpr float kNever = -1e4f;  // log-probability of what cannot be
-constexpr double kPieceFloor = -7.0;
-constexpr int kPieceFrames = 4, kPieceFramesALetter = 2, kPieceLongest = 28;
-constexpr uint32_t kNoState = 0xffffffffu, kNoLink = 0xffffffffu;
+constexpr uint32_t kNoLink = 0xffffffffu;
 
 struct Settings {
   int beam_size, beam_tokens;
@@ -43,133 +43,7 @@ struct Word {
   int phones;
 };
 
-// A history: last words, the latest first, and the place in a hot phrase.
-struct State {
-  std::array<uint32_t, kContext> words{};
-  uint32_t place = 0;
-  int length = 0;
-  bool known = false;  // whether `contexts` is filled in
-  Contexts contexts;
-};
-
-// Histories of one stream by number; equal ones have one number.
-class States {
- public:
-  explicit States(int context) : context_(context) { clear(); }
-
-  void clear() {
-    states_.clear();
-    slots_.assign(256, kNoState);
-  }
-  State& operator[](uint32_t i) { return states_[i]; }
-  size_t size() const { return states_.size(); }
-
-  uint32_t after(uint32_t state, uint32_t word, uint32_t place) {
-    State next;
-    const State& old = states_[state];
-    next.length = std::min(old.length + 1, context_);
-    next.words[0] = word;
-    for (int i = 1; i < next.length; ++i) next.words[size_t(i)] = old.words[size_t(i - 1)];
-    next.place = place;
-    return intern(next);
-  }
-
-  uint32_t intern(const State& state) {
-    if (states_.size() * 2 >= slots_.size()) grow();
-    size_t mask = slots_.size() - 1;
-    for (size_t i = hash(state) & mask;; i = (i + 1) & mask) {
-      uint32_t found = slots_[i];
-      if (found == kNoState) {
-        slots_[i] = uint32_t(states_.size());
-        states_.push_back(state);
-        return uint32_t(states_.size() - 1);
-      }
-      if (same(states_[found], state)) return found;
-    }
-  }
-
- private:
-  static bool same(const State& a, const State& b) {
-    return a.length == b.length && a.place == b.place && a.words == b.words;
-  }
-  static uint64_t hash(const State& state) {
-    uint64_t h = uint64_t(state.length) ^ (uint64_t(state.place) << 32);
-    for (uint32_t word : state.words) {
-      h = (h ^ word) * 0x9e3779b97f4a7c15ull;
-      h ^= h >> 29;
-    }
-    return h;
-  }
-  void grow() {
-    slots_.assign(slots_.size() * 2, kNoState);
-    size_t mask = slots_.size() - 1;
-    for (uint32_t s = 0; s < states_.size(); ++s) {
-      size_t i = hash(states_[s]) & mask;
-      while (slots_[i] != kNoState) i = (i + 1) & mask;
-      slots_[i] = s;
-    }
-  }
-
-  int context_;
-  std::vector<State> states_;
-  std::vector<uint32_t> slots_;
-};
-
-// What words gain by the network's pieces in the frames heard last; see rivulet.decoding.subwords.
-class PieceGains {
- public:
-  using Row = std::vector<std::pair<uint16_t, float>>;  // the pieces above the floor
-
-  PieceGains(const Graph& graph, const Settings& settings)
-      : graph_(graph),
-        weight_(settings.piece_weight),
-        score_(settings.piece_score),
-        heads_(settings.reads_pieces ? graph.most_piece() + 1 : 0, -1) {}
-
-  // Takes the rows of the last frames up to now, the latest last.
-  void hear(const std::vector<Row>& rows) {
-    for (uint16_t piece : touched_) heads_[piece] = -1;
-    touched_.clear();
-    entries_.clear();
-    frames_ = int(std::min<size_t>(rows.size(), kPieceLongest));
-    for (int age = frames_ - 1; age >= 0; --age) {
-      for (const auto& [piece, value] : rows[rows.size() - 1 - size_t(age)]) {
-        if (piece >= heads_.size()) continue;  // no word has it
-        if (heads_[piece] < 0) touched_.push_back(piece);
-        entries_.push_back({value, age, heads_[piece]});
-        heads_[piece] = int(entries_.size()) - 1;
-      }
-    }
-  }
-
-  // What a word that ends now gains, in nats.
-  double gain(uint32_t word) const {
-    auto [begin, end] = graph_.pieces(word);
-    int reach = std::min(kPieceFrames + kPieceFramesALetter * int(graph_.letters(word)), frames_);
-    double said = 0.0;
-    for (const uint16_t* piece = begin; piece != end; ++piece) {
-      float most = float(kPieceFloor);
-      for (int i = heads_[*piece]; i >= 0 && entries_[size_t(i)].age < reach;
-           i = entries_[size_t(i)].next)
-        most = std::max(most, entries_[size_t(i)].value);
-      said += double(most);
-    }
-    return weight_ * said + score_ * double(end - begin);
-  }
-
- private:
-  struct Entry {
-    float value;
-    int age, next;
-  };
-  const Graph& graph_;
-  double weight_, score_;
-  int frames_ = 0;
-  std::vector<int> heads_;
-  std::vector<Entry> entries_;
-  std::vector<uint16_t> touched_;
-};
-
+// Its step is here; what is read off the hypotheses stands in reading.hpp.
 class Search {
  public:
   Search(std::shared_ptr<const Graph> graph, const Settings& settings,
@@ -182,7 +56,7 @@ class Search {
         nudges_(std::move(nudges)),
         column_of_(std::move(columns_of_phones)),
         states_(graph_->ngram().order() - 1),
-        pieces_(*graph_, settings),
+        pieces_(*graph_, settings.piece_weight, settings.piece_score, settings.reads_pieces),
         before_(favor_.size(), -INFINITY) {
     check();
     before_[kBlank] = 0.0f;  // before the first frame is the blank
@@ -571,240 +445,26 @@ class Search {
     for (const auto& [score, index] : order_) ended_.push_back(candidates_[index].parent);
   }
 
-  // ---- reading what the paths say --------------------------------------------------------------
+  // reading.hpp: reading what the paths say
+  void words_at(uint32_t link, std::vector<Link>& out) const;
+  const Reading& reading();
+  void unique_links();
+  uint32_t choose_shown(uint32_t best) const;
+  const Trace& trace(size_t place, size_t index) const;
+  bool is_open(size_t index) const;
+  void path_of(size_t index);
+  std::vector<Word> words_on_path() const;
+  Word word_on_path(uint32_t id, size_t first, size_t last) const;
+  std::vector<Word> words_of(size_t ended);
+  void find_alternatives();
+  void append(std::string& text, uint32_t word) const;
 
-  // The words of a path and their places, counted from the frames that are still open.
-  void words_at(uint32_t link, std::vector<Link>& out) const {
-    out.clear();
-    for (; link != kNoLink && links_[link].place > base_; link = links_[link].parent)
-      out.push_back({kNoLink, links_[link].word, uint32_t(links_[link].place - base_)});
-    std::reverse(out.begin(), out.end());
-  }
-
-  const Reading& reading() {
-    if (reading_.valid) return reading_;
-    reading_.valid = true;
-    reading_.shared = 0;
-    reading_.shown.clear();
-    if (heard_.empty()) return reading_;
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < live_.size(); ++i)
-      if (live_[i].score > live_[best].score) best = i;
-    reading_.best = best;
-    unique_links();
-    words_at(live_[best].link, own_);
-    size_t shared = own_.size();
-    for (uint32_t link : unique_) {
-      words_at(link, other_);
-      size_t k = 0;
-      while (k < std::min(shared, other_.size()) && other_[k].word == own_[k].word) ++k;
-      shared = k;
-      if (shared == 0) break;
-    }
-    reading_.shared = int(shared);
-    path_of(choose_shown(best));
-    reading_.shown = words_on_path();
-    return reading_;
-  }
-
-  void unique_links() {
-    unique_.clear();
-    for (const Live& live : live_) unique_.push_back(live.link);
-    std::sort(unique_.begin(), unique_.end());
-    unique_.erase(std::unique(unique_.begin(), unique_.end()), unique_.end());
-  }
-
-  // The best hypothesis if each had paid for its open word already; see BeamDecoder.
-  uint32_t choose_shown(uint32_t best) const {
-    double debt = std::min(0.0, s_.word_score) - s_.display_bonus;
-    double least = live_[best].score + debt, most = -INFINITY;
-    uint32_t shown = best;
-    for (uint32_t i = 0; i < live_.size(); ++i) {
-      if (live_[i].score < least) continue;
-      double value = live_[i].score + (is_open(i) ? debt : 0.0);
-      if (value > most) {
-        most = value;
-        shown = i;
-      }
-    }
-    return shown;
-  }
-
-  const Trace& trace(size_t place, size_t index) const { return trace_[trace_at_[place] + index]; }
-
-  // Whether a hypothesis is within a word.
-  bool is_open(size_t index) const {
-    for (size_t place = heard_.size(); place > 0; --place) {
-      const Trace& at = trace(place, index);
-      if (at.word) return false;
-      if (at.token != kBlank) return true;
-      index = at.parent;
-    }
-    return false;
-  }
-
-  // Fills `path_` with places 0 to the number of open frames.
-  void path_of(size_t index) {
-    path_.resize(heard_.size() + 1);
-    for (size_t place = heard_.size();; --place) {
-      path_[place] = trace(place, index);
-      if (place == 0) break;
-      index = path_[place].parent;
-    }
-  }
-
-  std::vector<Word> words_on_path() const {
-    std::vector<Word> words;
-    size_t start = 0;
-    for (size_t place = 1; place < path_.size(); ++place) {
-      if (start == 0 && path_[place].token != kBlank) start = place;
-      if (!path_[place].word) continue;
-      words.push_back(word_on_path(path_[place].word - 1, start ? start : place, place));
-      start = 0;
-    }
-    if (!words.empty() && open_since_ >= 0) words[0].start = open_since_;
-    return words;
-  }
-
-  Word word_on_path(uint32_t id, size_t first, size_t last) const {
-    double agreement = 0.0, sharpness = 0.0;
-    int spoken = 0;
-    for (size_t place = first; place <= last; ++place) {
-      const float* row = &emissions_[(place - 1) * size_t(columns_)];
-      float most = most_[place - 1];
-      agreement += double(row[path_[place].token] - most);
-      sharpness += double(most);
-      spoken += path_[place].token != kBlank;
-    }
-    double frames = double(last - first + 1);
-    return {id, heard_[first - 1], heard_[last - 1] + 1, agreement / frames, sharpness / frames,
-            spoken};
-  }
-
-  std::vector<Word> words_of(size_t ended) {
-    path_of(ended_[ended]);
-    return words_on_path();
-  }
-
-  void find_alternatives() {
-    alternatives_.clear();
-    std::string settled;
-    for (const Word& word : settled_) append(settled, word.id);
-    for (size_t i = 0; i < ended_.size() && int(alternatives_.size()) < s_.alternatives; ++i) {
-      std::string text = settled;
-      words_at(live_[ended_[i]].link, other_);
-      for (const Link& link : other_) append(text, link.word);
-      bool known = std::any_of(alternatives_.begin(), alternatives_.end(),
-                               [&](const auto& other) { return other.first == text; });
-      if (!known) alternatives_.emplace_back(text, order_[i].first);
-    }
-  }
-
-  void append(std::string& text, uint32_t word) const {
-    if (!text.empty()) text += ' ';
-    text += graph_->text(word);
-  }
-
-  // ---- forgetting ------------------------------------------------------------------------------
-
-  // What is settled goes, and the rest is searched anew.
-  std::vector<Word> finish_settled() {
-    const Reading& read = reading();
-    std::vector<Word> words = settled_;
-    size_t place = 0;
-    if (!heard_.empty()) {
-      path_of(read.best);
-      std::vector<Word> best = words_on_path();
-      words.insert(words.end(), best.begin(), best.begin() + read.shared);
-      words_at(live_[read.best].link, own_);
-      place = read.shared ? own_[size_t(read.shared) - 1].place : 0;
-    }
-    std::vector<int> frames(heard_.begin() + long(place), heard_.end());
-    std::vector<float> rest(emissions_.begin() + long(place * size_t(columns_)), emissions_.end());
-    std::vector<PieceGains::Row> rows;
-    if (s_.reads_pieces) rows.assign(piece_rows_.begin() + long(place), piece_rows_.end());
-    alternatives_.clear();
-    begin();
-    for (size_t i = 0; i < frames.size(); ++i)
-      take(frames[i], &rest[i * size_t(columns_)],
-           s_.reads_pieces ? std::move(rows[i]) : PieceGains::Row{});
-    return words;
-  }
-
-  // Forgets what no live hypothesis needs: states, links, and words settled for good.
-  void tidy() {
-    const Reading& read = reading();
-    words_at(live_[read.best].link, own_);
-    size_t count = separable(size_t(read.shared));
-    if (count) {
-      size_t place = own_[count - 1].place + 1;
-      path_of(read.best);
-      std::vector<Word> best = words_on_path();
-      settled_.insert(settled_.end(), best.begin(), best.begin() + long(count));
-      open_since_ = path_[place].token != kBlank ? heard_[place - 1] : -1;
-      drop_frames(place);
-      reading_.valid = false;
-    }
-    keep_live();
-  }
-
-  // Leading settled words that end before all others begin.
-  size_t separable(size_t shared) {
-    unique_links();
-    for (size_t count = shared; count > 0; --count) {
-      uint32_t place = own_[count - 1].place + 1;
-      if (place > heard_.size()) continue;
-      bool fits = true;
-      for (uint32_t link : unique_) {
-        words_at(link, other_);
-        fits = fits && other_[count - 1].place <= place &&
-               (other_.size() == count || other_[count].place > place);
-      }
-      if (fits) return count;
-    }
-    return 0;
-  }
-
-  void drop_frames(size_t place) {
-    size_t first = trace_at_[place];
-    trace_.erase(trace_.begin(), trace_.begin() + long(first));
-    trace_at_.erase(trace_at_.begin(), trace_at_.begin() + long(place));
-    for (size_t& at : trace_at_) at -= first;
-    heard_.erase(heard_.begin(), heard_.begin() + long(place));
-    emissions_.erase(emissions_.begin(), emissions_.begin() + long(place * size_t(columns_)));
-    most_.erase(most_.begin(), most_.begin() + long(place));
-    if (s_.reads_pieces) piece_rows_.erase(piece_rows_.begin(), piece_rows_.begin() + long(place));
-    base_ += place;
-    double most = -INFINITY;
-    for (const Live& live : live_) most = std::max(most, live.score);
-    if (std::isfinite(most))
-      for (Live& live : live_) live.score -= most;
-  }
-
-  // Renumbers states and links so that only those of live hypotheses are left.
-  void keep_live() {
-    std::vector<State> kept;
-    for (const Live& live : live_) kept.push_back(states_[live.state]);
-    states_.clear();
-    forget_scores();
-    std::vector<uint32_t> numbers(links_.size(), kNoLink);
-    for (const Live& live : live_)
-      for (uint32_t l = live.link; l != kNoLink && links_[l].place > base_; l = links_[l].parent)
-        numbers[l] = 0;
-    uint32_t count = 0;
-    for (uint32_t l = 0; l < links_.size(); ++l) {
-      if (numbers[l] == kNoLink) continue;
-      Link link = links_[l];
-      link.parent = link.parent == kNoLink ? kNoLink : numbers[link.parent];
-      numbers[l] = count;
-      links_[count++] = link;
-    }
-    links_.resize(count);
-    for (size_t i = 0; i < live_.size(); ++i) {
-      live_[i].state = states_.intern(kept[i]);
-      live_[i].link = live_[i].link == kNoLink ? kNoLink : numbers[live_[i].link];
-    }
-  }
+  // reading.hpp: forgetting
+  std::vector<Word> finish_settled();
+  void tidy();
+  size_t separable(size_t shared);
+  void drop_frames(size_t place);
+  void keep_live();
 
   std::shared_ptr<const Graph> graph_;
   Settings s_;
@@ -849,3 +509,5 @@ class Search {
 };
 
 }  // namespace rivulet
+
+#include "reading.hpp"
