@@ -102,6 +102,12 @@ def test_a_gap_is_heard_as_silence_and_keeps_its_place_in_time() -> None:
     assert feed.samples.tolist() == [0] * 8000
 
 
+def test_a_long_gap_is_heard_piece_by_piece() -> None:
+    _, *feeds = started().receive('{"type": "gap", "samples": 200000}')
+    sizes = [len(feed.samples) for feed in feeds if isinstance(feed, Feed)]
+    assert sizes == [80_000, 80_000, 40_000]
+
+
 def test_a_client_that_comes_back_hears_what_it_missed() -> None:
     protocol = started()
     protocol.receive(bytes(3200))

@@ -38,7 +38,8 @@ from rivulet.vosk import GRAMMAR_BOOST
 from rivulet.writers import event_to_dict
 
 KEPT_EVENTS = 200  # finals and gaps that a client may have missed
-MAX_GAP_S = 60.0  # seconds of lost audio that are heard as silence
+MAX_GAP_S = 60.0  # seconds of lost audio that are heard as silence,
+QUIET_S = 5.0  # of which so much is in memory at a time
 BLOCKS_MS = (40, 80, 160, 320)
 
 
@@ -185,7 +186,9 @@ class NativeProtocol:
             "samples": count,
             "reason": "connection lost",
         }
-        return [self._send(self._sent.number(gap)), Feed(np.zeros(count, np.int16))]
+        quiet = np.zeros(int(QUIET_S * rate), np.int16)
+        pieces = (quiet[: count - first] for first in range(0, count, len(quiet)))
+        return [self._send(self._sent.number(gap)), *map(Feed, pieces)]
 
     def _ready(self) -> dict[str, Any]:
         block_ms = self._settings.block_ms or self._greeting.block_ms

@@ -5,7 +5,7 @@ A protocol is told what the client sent (`receive`) and what the stream made of 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from typing import Protocol as Interface
@@ -23,7 +23,8 @@ NORMAL, GOING_AWAY, UNSUPPORTED, INVALID, POLICY, TOO_BIG, INTERNAL, TRY_LATER =
 
 REASON_BYTES = 123  # a close frame holds 125 bytes, two of them the code (RFC 6455, section 5.5)
 MAX_PHRASES = 200  # hot words of one stream
-MAX_PHRASE_CHARS = 100
+MAX_PHRASES_CHARS = 5_000  # of all of them; how words sound is guessed, which takes its time
+MAX_WORD_CHARS = 32
 MAX_ALTERNATIVES = 100
 MAX_CHANNELS = 8
 
@@ -199,15 +200,21 @@ def phrases_of(value: Any, boost: float) -> dict[str, float]:
         raise ProtocolError("hot words are a list of phrases, or an object of phrases and boosts.")
     if len(value) > MAX_PHRASES:
         raise ProtocolError(f"{len(value)} hot phrases are too many; give {MAX_PHRASES} at most.")
-    for phrase, gain in value.items():
-        if len(phrase) > MAX_PHRASE_CHARS:
-            raise ProtocolError(
-                f"a hot phrase of {len(phrase)} characters is too long; "
-                f"give {MAX_PHRASE_CHARS} at most."
-            )
+    _check_lengths(value)
+    for gain in value.values():
         if isinstance(gain, bool) or not isinstance(gain, (int, float)) or not abs(gain) < 1e6:
             raise ProtocolError("the boost of a hot phrase is no number; give nats, such as 4.0.")
     return {phrase: float(gain) for phrase, gain in value.items()}
+
+
+def _check_lengths(phrases: Iterable[str]) -> None:
+    total = sum(map(len, phrases))
+    longest = max((len(word) for phrase in phrases for word in phrase.split()), default=0)
+    if total > MAX_PHRASES_CHARS or longest > MAX_WORD_CHARS:
+        raise ProtocolError(
+            f"hot words of {total} characters, the longest of {longest}, are too long; "
+            f"give {MAX_PHRASES_CHARS} and {MAX_WORD_CHARS} at most."
+        )
 
 
 def reason_of(sentence: str) -> str:

@@ -30,7 +30,10 @@ def configure(recognizer: Recognizer, settings: StreamSettings) -> Recognizer:
         recognizer = replace(recognizer, block_ms=settings.block_ms)
     if settings.alternatives:
         recognizer = recognizer.with_alternatives(settings.alternatives)
-    return recognizer.with_hot_words(settings.hot_words)
+    if not settings.hot_words:
+        return recognizer
+    own = dict(recognizer.settings.hot_words)  # what the server was started with
+    return recognizer.with_hot_words({**own, **settings.hot_words})
 
 
 @dataclass
