@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 def add_parser(commands: Any) -> None:
     """Declare both commands."""
+    _add_train(commands)
+    _add_export(commands)
+
+
+def _add_train(commands: Any) -> None:
     parser = commands.add_parser("train", help="train a model", description=__doc__)
     parser.add_argument(
         "--recipe", type=Path, required=True, metavar="FILE.json", help="see data/recipes"
@@ -51,6 +56,8 @@ def add_parser(commands: Any) -> None:
     )
     parser.set_defaults(run=run_train)
 
+
+def _add_export(commands: Any) -> None:
     export = commands.add_parser(
         "export",
         help="make a checkpoint from a training run, or the graphs of a checkpoint anew",

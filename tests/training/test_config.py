@@ -1,0 +1,27 @@
+"""Recipes are read and checked."""
+
+import pytest
+from support import ROOT
+
+from rivulet.errors import ConfigError
+from rivulet.training.config import read_recipe
+
+
+def test_shipped_recipes_are_readable():
+    recipes = sorted((ROOT / "data" / "recipes").glob("*.json"))
+    assert recipes
+    for path in recipes:
+        assert read_recipe(path, epochs=3).epochs == 3
+
+
+def test_a_bad_recipe_names_the_field(tmp_path):
+    path = tmp_path / "recipe.json"
+    for text, says in [
+        ('{"epoch": 3}', "has no field 'epoch'; its fields are epochs"),
+        ("{", "cannot be read"),
+        ('{"epochs": 0}', "epochs is 0"),
+        ('{"model": {"cell": "cnn"}}', "model.cell: invalid enum value 'cnn'; use gru"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=says):
+            read_recipe(path)
