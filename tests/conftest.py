@@ -44,3 +44,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="rewrite tests/golden from what is written now"
     )
+
+
+SLOW = (  # files and tests that take more than a second of CPU each
+    "commands/test_bench_latency.py",
+    "commands/test_calibrate.py",
+    "commands/test_lm.py",
+    "commands/test_bench_accuracy.py::test_pocketsphinx",
+    "commands/test_bench_accuracy.py::test_a_process_that_dies",
+    "commands/test_transcribe.py::test_train_and_export",
+    "commands/test_transcribe.py::test_bench_speed",
+    "decoding/test_native.py::test_both_searches_say_the_same",
+    "evaluation/test_systems.py::test_pocketsphinx",
+    "formats/",
+    "fuzz/",
+    "live/test_listening.py::test_an_hour",
+    "server/test_attacks.py",
+    "server/test_page.py",
+    "test_accuracy.py::test_a_shipped",
+    "test_accuracy.py::test_settled",
+    "test_batching.py::test_a_streams_events",
+    "test_packaging.py",
+    "training/test_mmi.py",
+    "training/test_start_and_export.py",
+    "training/test_training.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `pytest -m "not slow"` leaves out."""
+    for item in items:
+        if item.nodeid.removeprefix("tests/").startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
