@@ -5,7 +5,8 @@ usage: python benchmarks/written_text.py TEXT... [--language L] [--words N]
 Each text (a paragraph a line, as `data/written_english.py` writes it) is lower-cased and stripped,
 perhaps spoiled with 15 % recognition errors, and given to the tagger: words alone, and with pauses
 drawn as in its training, of which those of 0.8 s end a segment. Beside it: a period and a capital
-at each segment, nothing else. An exclamation mark counts as a period. The last line is JSON.
+at each segment, nothing else. An exclamation mark counts as a period; "inside" is the case of words
+that begin no sentence of the text. The last line is JSON.
 """
 
 import argparse
@@ -65,6 +66,7 @@ def measure(
     said = [Mark.PERIOD if m == Mark.EXCLAMATION else m for m in marks]
     words = [i for i, kind in enumerate(corpus.types) if kind != tagger_data.END_TYPE]
     found = {name: scores([(merged[i], said[i]) for i in words], m) for m, name in NAMES.items()}
+    told = [i for i in words if corpus.cases[i] != tagger_data.IGNORED]
     capitals, begins, said_begins = [], True, True
     for i in words:
         true = corpus.cases[i]
@@ -73,7 +75,8 @@ def measure(
             capital = int(begins or true != Case.LOWER)
             capitals.append((capital, int(said_begins or cases[i] != Case.LOWER)))
         begins, said_begins = merged[i] >= Mark.PERIOD, said[i] >= Mark.PERIOD
-    return {**found, "case": scores(capitals, 1)}
+    inside = [(int(corpus.cases[i] != Case.LOWER), int(cases[i] != Case.LOWER)) for i in told]
+    return {**found, "case": scores(capitals, 1), "case inside": scores(inside, 1)}
 
 
 def baseline(corpus: tagger_data.Corpus) -> tuple[list[int], list[int]]:
@@ -108,7 +111,7 @@ def main() -> None:
     args = parser.parse_args()
     language = WrittenLanguage.load(args.language)
     results = {}
-    print("| text | words | period | comma | question | case |\n|---|---|---|---|---|---|")
+    print("| text | words | period | comma | question | case | inside |\n|" + "---|" * 7)
     for path in args.texts:
         lines = path.read_text(encoding="utf-8").splitlines()
         corpus, _ = tagger_data.read_corpus(examples(lines))
