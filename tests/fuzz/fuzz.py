@@ -29,7 +29,7 @@ from rivulet.errors import RivuletError
 CRASHES = Path(__file__).parent / "crashes"
 HANG_S = 10
 MAX_BYTES = 1 << 30
-PIECE = 2_000  # inputs to a process
+PIECE = 200  # inputs to a process
 
 
 def keep(target: str, content: bytes, why: str) -> str:

@@ -35,7 +35,7 @@ def spread(samples: Samples, channels: int) -> Samples:
 
 def layout_of(channels: int) -> str:
     """FFmpeg's name of a layout with so many channels."""
-    named = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+    named = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
     return named.get(channels, f"{channels}C")
 
 
