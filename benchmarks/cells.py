@@ -29,7 +29,7 @@ from rivulet.training.heads import HeadedModel, ctc_losses
 from rivulet.training.precision import autocast
 from rivulet.training.start import read_run
 
-RECIPE = ROOT / "data" / "recipes" / "cells.json"
+RECIPE = ROOT / "benchmarks" / "recipes" / "cells.json"
 CELLS = ("gru", "lstm", "rnn")
 REACH_STEPS = 75  # output steps of 40 ms: how far back is looked, 3 s
 REACH_TOLD = (10, 25, 50)  # of these the table tells: 0.4, 1 and 2 s

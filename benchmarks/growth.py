@@ -29,7 +29,7 @@ from rivulet.training.config import Recipe, read_recipe
 from rivulet.training.heads import HeadedModel, ctc_losses
 from rivulet.training.precision import autocast
 
-RECIPE = ROOT / "data" / "recipes" / "growth.json"
+RECIPE = ROOT / "benchmarks" / "recipes" / "growth.json"
 LARGE = ROOT / "data" / "recipes" / "librispeech-960.json"
 PARTS = (8, 4, 2, 1)  # the whole is divided by these
 ASKED_H = (100.0, 960.0)

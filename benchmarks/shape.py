@@ -28,7 +28,7 @@ from rivulet.training.config import Recipe
 from rivulet.training.corpus import pack
 from rivulet.training.start import read_run
 
-RECIPE = ROOT / "data" / "recipes" / "shape.json"
+RECIPE = ROOT / "benchmarks" / "recipes" / "shape.json"
 STEP_MS = STRIDE * 10  # of an output step
 VARIED: dict[str, tuple[int, ...]] = {
     "lookahead": (0, 2, 4, 8),

@@ -66,6 +66,7 @@ SLOW = (  # files and tests that take more than a second of CPU each
     "test_batching.py::test_a_streams_events",
     "test_packaging.py",
     "training/test_mmi.py",
+    "training/test_recipes.py::test_a_recipe_goes",
     "training/test_start_and_export.py",
     "training/test_training.py",
 )

@@ -7,8 +7,9 @@ from rivulet.errors import ConfigError
 from rivulet.training.config import read_recipe
 
 
-def test_shipped_recipes_are_readable():
-    recipes = sorted((ROOT / "data" / "recipes").glob("*.json"))
+@pytest.mark.parametrize("folder", ["data/recipes", "benchmarks/recipes", "docs/lab/recipes"])
+def test_shipped_recipes_are_readable(folder):
+    recipes = sorted((ROOT / folder).glob("*.json"))
     assert recipes
     for path in recipes:
         assert read_recipe(path, epochs=3).epochs == 3

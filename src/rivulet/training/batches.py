@@ -169,6 +169,12 @@ def load_batches(maker: BatchMaker, plan: list[list[int]], epoch: int) -> Iterat
     yield from loader
 
 
+def draw_epoch(chances: npt.NDArray[np.float64], seed: int, epoch: int) -> npt.NDArray[np.intp]:
+    """Return the indices that an epoch hears, each with its chance."""
+    rng = np.random.default_rng((seed, epoch, 0, 1))  # other numbers than the plan's
+    return np.flatnonzero(rng.random(len(chances)) < chances)
+
+
 def plan_epoch(
     seconds: npt.NDArray[np.float64],
     batch_s: float,

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -47,14 +48,18 @@ class Recipe:
         be read alike (CR-CTC); 0 for one view. A batch of two views takes twice the time.
     mmi_weight: weight of the lattice-free MMI loss of the first phone head, besides its CTC loss;
         0 for CTC alone.
-    phone_lm_order: of the phone n-gram that weighs what competes with the text, 3 or 4; 4 takes
-        forty times as long.
+    phone_lm_order: of the phone n-gram that weighs what competes with the text, 3 or 4. 4 is for a
+        GPU with memory to spare: 4.4 s of a CPU core for 100 s of sound, where 3 takes 0.1 s.
     ctc_epochs: the first epochs, in which CTC takes the weight of MMI: what writes nothing yet has
         nothing to tell apart.
     frozen_steps: the first steps, in which only the heads learn: a new head on a trained trunk
         would otherwise send it random gradients.
     shortest_first_epochs: the first epochs, in which batches come in order of length.
-    plain_epochs: the last epochs, in which only the level is varied: the model ends on true speech.
+    plain_epochs: the last epochs, distorted by `plain_augment`: the model ends on true speech.
+    plain_augment: of these; null varies only the level.
+    corpus_weights: how often an epoch hears a corpus, by patterns of names of which the first that
+        fits counts: of 2.5, twice everything and a half, drawn by chance, once more. What no
+        pattern fits is heard once.
     clip_norm: a longer gradient is shortened to this; null leaves every gradient as it is.
     log_every: optimizer steps that a line of steps.csv sums up.
     measure_every: epochs between two measurements on dev; the last epoch is always measured.
@@ -88,6 +93,8 @@ class Recipe:
     model: ModelConfig = field(default_factory=ModelConfig)
     features: FeatureConfig = field(default_factory=FeatureConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    plain_augment: AugmentConfig | None = None
+    corpus_weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -113,6 +120,17 @@ class Recipe:
                 f"mmi_weight is {self.mmi_weight} and none of {len(self.head_weights)} heads "
                 "writes phones; add phones to head_weights."
             )
+
+        for pattern, weight in self.corpus_weights.items():
+            if not weight > 0:
+                raise ConfigError(f"corpus_weights of {pattern} is {weight}; use more than 0.")
+
+    def corpus_weight(self, *names: str) -> float:
+        """Return how often an epoch hears a corpus that has these names."""
+        for pattern, weight in self.corpus_weights.items():
+            if any(fnmatchcase(name, pattern) for name in names):
+                return weight
+        return 1.0
 
     @property
     def mmi_head(self) -> str | None:

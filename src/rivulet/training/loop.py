@@ -96,7 +96,7 @@ def train(recipe: Recipe, data: DataConfig, folder: Path, start: Start | None = 
             _give_back_memory()
             ended = at.epoch == recipe.epochs or at.step >= steps_wanted
             if loud and (ended or at.epoch % recipe.measure_every == 0):
-                _measure(material, learner, at, place.device, folder, log)
+                _measure(recipe, material, learner, at, place.device, folder, log)
     if place.world > 1:
         dist.barrier()
         dist.destroy_process_group()
@@ -104,6 +104,7 @@ def train(recipe: Recipe, data: DataConfig, folder: Path, start: Start | None = 
 
 
 def _measure(
+    recipe: Recipe,
     material: Material,
     learner: Learner,
     at: Progressed,
@@ -111,13 +112,16 @@ def _measure(
     folder: Path,
     log: TrainingLog,
 ) -> None:
-    """Note the averaged weights' error rates on dev, keep them if they are the best, and save."""
+    """Note the averaged weights' error rates on dev, keep them if they are the best, and save.
+
+    With MMI they are kept in any case: it helps the search, and dev is read greedily here.
+    """
     rates = error_rates(learner.average, material.heads, material.dev, device)
     log.dev(at, rates)
     words = [rate for name, rate in rates.items() if not targets.is_phones(name)]
     wer = min(words or rates.values())  # a run that writes phones only is judged by them
-    if wer <= at.best_wer:
-        at.best_wer = wer
+    if wer <= at.best_wer or recipe.mmi_head is not None:
+        at.best_wer = min(wer, at.best_wer)
         save_file(on_cpu(learner.average.state_dict()), folder / BEST_FILE)
     save_point(folder / RESUME_FILE, learner, at)
 

@@ -1,6 +1,7 @@
 """What the training loop feeds on: heads, feature statistics, makers of batches, plans."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,13 @@ from rivulet.language.files import open_packed
 from rivulet.tokenizer import Tokenizer
 from rivulet.training import targets
 from rivulet.training.augment import AugmentConfig
-from rivulet.training.batches import BatchMaker, encode_all, measure_statistics, plan_epoch
+from rivulet.training.batches import (
+    BatchMaker,
+    draw_epoch,
+    encode_all,
+    measure_statistics,
+    plan_epoch,
+)
 from rivulet.training.config import DataConfig, Recipe
 from rivulet.training.corpus import Corpus, pack
 from rivulet.training.denominator import Denominator, phone_ngram
@@ -49,7 +56,7 @@ def gather(
         ConfigError, ManifestError, AudioError: the settings or the data cannot be used.
     """
     cache = Path(data.cache).expanduser()
-    corpus = pack([u for path in data.train for u in read_manifest(Path(path))], cache)
+    corpus, chances = _weighted_corpus(recipe, data.train, cache)
     dev = pack(read_manifest(Path(data.dev)), cache)
     noise = pack(read_manifest(Path(data.noise)), cache) if data.noise else None
     heads = _heads(recipe, data, corpus, _known_tokenizers(folder, start))
@@ -70,24 +77,47 @@ def gather(
         )
 
     distorted = maker(corpus, recipe.augment, views=2 if recipe.consistency else 1)
-    plain = replace(distorted, augment=recipe.augment.gain_only())
+    plain = replace(distorted, augment=recipe.plain_augment or recipe.augment.gain_only())
     _warn_of_lost_sound(distorted, corpus.seconds())
     first_plain = recipe.epochs - recipe.plain_epochs
     makers = [plain if epoch >= first_plain else distorted for epoch in range(recipe.epochs)]
-    plans = [
-        plan_epoch(
-            heard.heard_seconds(epoch),
-            recipe.batch_s,
-            recipe.seed,
-            epoch,
-            epoch < recipe.shortest_first_epochs,
-            world,
-        )
-        for epoch, heard in enumerate(makers)
-    ]
+    plans = [_plan(recipe, heard, chances, epoch, world) for epoch, heard in enumerate(makers)]
     return Material(
         makers, maker(dev, None), heads, plans, _denominator(recipe, data, heads, distorted)
     )
+
+
+def _weighted_corpus(
+    recipe: Recipe, manifests: tuple[str, ...], cache: Path
+) -> tuple[Corpus, npt.NDArray[np.float64]]:
+    """Return the speech, listed as often as it weighs, and each one's chance to be in an epoch.
+
+    A corpus is named by the first folder of its paths and by its manifest. What is listed twice
+    is two utterances to an epoch: each has its own speed, noise and masks.
+    """
+    utterances, chances = [], []
+    for manifest in manifests:
+        for item in read_manifest(Path(manifest)):
+            weight = recipe.corpus_weight(item.set_name, Path(manifest).stem)
+            copies = range(math.ceil(weight))
+            utterances += [item for _ in copies]
+            chances += [min(1.0, weight - copy) for copy in copies]
+    return pack(utterances, cache), np.array(chances)
+
+
+def _plan(
+    recipe: Recipe,
+    maker: BatchMaker,
+    chances: npt.NDArray[np.float64],
+    epoch: int,
+    world: int,
+) -> list[list[int]]:
+    """Draw what an epoch hears and cut it into batches."""
+    drawn = draw_epoch(chances, recipe.seed, epoch)
+    seconds = maker.heard_seconds(epoch)[drawn]
+    shortest_first = epoch < recipe.shortest_first_epochs
+    plan = plan_epoch(seconds, recipe.batch_s, recipe.seed, epoch, shortest_first, world)
+    return [drawn[batch].tolist() for batch in plan]
 
 
 def _denominator(

@@ -2,7 +2,7 @@
 # Makes both shipped models from the manifests: about nine hours on two cores, and the ninth training, which is
 # ten minutes on an H200 and was not run without one.
 # The same command again goes on where it stopped. STEPS=2 rehearses every step of it in minutes.
-# usage: data/recipes/shipped.sh SHARED OUTPUT
+# usage: docs/lab/recipes/shipped.sh SHARED OUTPUT
 set -eu
 recipes=$(dirname "$0")
 speech=$(cd "$1/speech" && pwd)
