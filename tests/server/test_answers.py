@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -59,6 +60,18 @@ def test_a_verbose_answer_has_words_where_they_are_asked_for() -> None:
     assert -0.17 < answer["segments"][0]["avg_logprob"] < -0.16  # the mean of ln 0.9 and ln 0.8
     only_segments = json.loads(render(Wishes("verbose_json"), [FINAL], 2.5))
     assert "words" not in only_segments
+
+
+def test_words_are_given_as_they_are_shown() -> None:
+    tokens = (DisplayToken("Hello,", 0, 1), DisplayToken("World.", 1, 2), DisplayToken("—", 2, 2))
+    answer = json.loads(
+        render(Wishes("verbose_json", words=True), [replace(FINAL, tokens=tokens)], 2.5)
+    )
+    assert answer["text"] == "Hello, World. —"
+    assert answer["words"] == [
+        {"word": "Hello", "start": 0.1, "end": 0.5},
+        {"word": "World", "start": 0.5, "end": 1.0},
+    ]
 
 
 def test_a_streamed_answer_ends_with_the_whole_text() -> None:

@@ -15,10 +15,13 @@ import openai
 import pytest
 from support.serving import serving, text_of, transcribed
 
+from rivulet.__main__ import main
 from rivulet.recognizer import Recognizer
 from rivulet.server.app import Settings
 from rivulet.server.running import Server
 from rivulet.server.settings import Access, Limits
+from rivulet.text.formatter import Formatter
+from rivulet.text.language import WrittenLanguage
 from rivulet.writers import open_writer
 
 CLIP = Path(__file__).parents[2] / "data" / "samples" / "slt.flac"
@@ -97,6 +100,21 @@ def test_subtitles_are_those_of_transcribe(
             response_format=kind,  # type: ignore[call-overload]
         )
     assert answer == expected.getvalue()
+
+
+def test_text_reads_as_transcribe_shows_it(
+    recognizer: Recognizer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["transcribe", str(CLIP)]) == 0
+    shown = capsys.readouterr().out
+    assert shown != shown.upper()
+    language = WrittenLanguage.load()
+    with serving(recognizer, Settings(new_formatter=lambda: Formatter(language))) as server:
+        whole = post(server, CLIP.read_bytes(), response_format="text").text
+        lines = post(server, CLIP.read_bytes(), stream="true").text.split("\n\n")
+    assert whole == shown
+    deltas = [json.loads(line.removeprefix("data: ")) for line in lines if line]
+    assert "".join(event.get("delta", "") for event in deltas) == shown.strip()
 
 
 def test_plain_answers_are_the_text(client: openai.OpenAI, recognizer: Recognizer) -> None:

@@ -18,6 +18,8 @@ from rivulet.recognizer import Recognizer
 from rivulet.server.app import Settings
 from rivulet.server.running import Server
 from rivulet.server.settings import Access
+from rivulet.text.formatter import Formatter
+from rivulet.text.language import WrittenLanguage
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
@@ -142,6 +144,22 @@ def test_a_dropped_file_has_the_words_of_transcribe_and_can_be_kept(
     assert shift == pytest.approx(3.72)  # times go on after the first file
     page.click("#clear")
     assert words(page) == []
+
+
+def test_words_are_shown_with_case_and_marks(recognizer: Recognizer, chromium: Any) -> None:
+    language = WrittenLanguage.load()
+    settings = Settings(new_formatter=lambda: Formatter(language))
+    formatter = Formatter(language)
+    shown = [formatter.push(final).display for final in transcribed(recognizer, CLIP)]
+    with serving(recognizer, settings) as server:
+        context = chromium.new_context()
+        page = context.new_page()
+        page.goto(f"http://localhost:{server.address.port}/")
+        page.set_input_files("#file", str(CLIP))
+        page.wait_for_selector("#status:has-text('transcribed')", timeout=PATIENCE_MS)
+        assert " ".join(words(page)) == " ".join(shown)
+        assert saved(page, "txt").split() == " ".join(shown).split()
+        context.close()
 
 
 def test_a_file_can_be_dropped_on_the_page(page: Any) -> None:

@@ -11,7 +11,9 @@ from rivulet.commands.flags import (
     add_decoder_flags,
     add_endpoint_flags,
     add_model_flags,
+    add_text_flags,
     load_recognizer,
+    new_formatters,
 )
 from rivulet.errors import ConfigError
 
@@ -43,6 +45,7 @@ def add_parser(commands: Any) -> None:
     add_model_flags(parser)
     add_decoder_flags(parser)
     add_endpoint_flags(parser)
+    add_text_flags(parser, subtitles=False)
     parser.set_defaults(run=run)
 
 
@@ -139,7 +142,7 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         idle_s=args.idle,
     )
     access = Access(token, frozenset(args.allow_origin), is_loopback(args.host))
-    return Settings(limits, access, args.sample_rate, args.workers)
+    return Settings(limits, access, args.sample_rate, args.workers, new_formatters(args))
 
 
 def _announce(server: "Server") -> None:

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-from typing import Protocol as Interface
 
 import anyio
 import numpy.typing as npt
@@ -24,6 +23,7 @@ from rivulet.errors import RivuletError
 from rivulet.events import Event, Final
 from rivulet.recognizer import Recognizer, Stream
 from rivulet.server.metrics import Metrics
+from rivulet.writers import Formatter
 
 Job = Callable[[], Any]
 Turn = Callable[[], None]
@@ -37,13 +37,6 @@ class Call:
     answer: asyncio.Future[Any]
     since: float = field(default_factory=time.monotonic)
     started: bool = False
-
-
-class Formatter(Interface):
-    """What says how an event is shown, as `rivulet.text`'s formatter does."""
-
-    def push(self, event: Event) -> Event:
-        """Return the event with what is shown for it."""
 
 
 @dataclass

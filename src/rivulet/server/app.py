@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket
 
 import rivulet
 from rivulet.recognizer import Recognizer
-from rivulet.server.advancing import Advancer, Formatter
+from rivulet.server.advancing import Advancer
 from rivulet.server.connection import Connection, Connections
 from rivulet.server.metrics import CONTENT_TYPE, Metrics
 from rivulet.server.native_protocol import Greeting, NativeProtocol
@@ -25,6 +25,7 @@ from rivulet.server.streams import Streams
 from rivulet.server.transcription import RequestError
 from rivulet.server.uploads import Uploads, failure, limited_body
 from rivulet.server.vosk_protocol import DEFAULT_SAMPLE_RATE, VoskProtocol
+from rivulet.writers import Formatter
 
 PAGE = files("rivulet.server") / "page"
 MEDIA_TYPES = {

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from rivulet.events import Event, Word
 from rivulet.recognizer import Recognizer
-from rivulet.server.advancing import Advancer, Formatter, Signal
+from rivulet.server.advancing import Advancer, Signal
 from rivulet.server.metrics import Metrics
 from rivulet.server.protocol import POLICY, TRY_LATER, ProtocolError, StreamSettings
 from rivulet.server.settings import Limits
+from rivulet.writers import Formatter
 
 OVERLOAD_S = 1.5  # live audio that waits so long says that the machine is full before its limit
 AHEAD_S = 2.0  # a client that sent so much more than real time no longer comes first

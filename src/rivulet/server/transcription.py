@@ -4,7 +4,7 @@ import io
 import json
 import math
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ MEDIA_TYPES = {
     "vtt": "text/vtt",
     "jsonl": "application/x-ndjson",
 }
+MARKS = ".,?!"
 LEAST_CONFIDENCE = 1e-6  # below, a logarithm says no more
 
 
@@ -163,12 +164,19 @@ def _verbose(wishes: Wishes, finals: Sequence[Final], text: str, seconds: float)
     if wishes.segments:
         answer["segments"] = [_segment(number, final) for number, final in enumerate(finals)]
     if wishes.words:
-        answer["words"] = [
-            {"word": word.text, "start": word.start, "end": word.end}
-            for final in finals
-            for word in final.words
-        ]
+        answer["words"] = [word for final in finals for word in _words(final)]
     return answer
+
+
+def _words(final: Final) -> Iterator[dict[str, Any]]:
+    """Yield words as they are shown, without the marks behind them."""
+    if final.tokens is None:
+        yield from ({"word": w.text, "start": w.start, "end": w.end} for w in final.words)
+        return
+    for token in final.tokens:
+        if covered := final.words[token.first : token.last]:
+            text = token.text.rstrip(MARKS) or token.text
+            yield {"word": text, "start": covered[0].start, "end": covered[-1].end}
 
 
 def _segment(number: int, final: Final) -> dict[str, Any]:
