@@ -324,17 +324,6 @@ def test_many_streams_are_counted_together(
         measure_streams(small, [tmp_path / "a.wav"], 0.0, 1)
 
 
-def test_bench_speed_streams_ends_with_one_json_object(
-    model: Path, tmp_path: Path, babble: np.ndarray, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _write_wav(tmp_path / "a.wav", babble)
-    speed = ["bench", "speed", str(tmp_path / "a.wav"), "--seconds", "2", "--streams", "3"]
-    assert main([*speed, "--model", str(model)]) == 0
-    _, document = last_line(capsys)
-    assert (document["bench"], document["streams"]) == ("streams", 3)
-    assert main([*speed[:-1], "-2", "--model", str(model)]) == 1
-
-
 def test_a_watched_stream_costs_the_words_nothing(small: Recognizer, babble: np.ndarray) -> None:
     seen, _ = replay(RivuletStream(small), babble, 320, ReplayConfig())
     finals = [o.event for o in seen if isinstance(o.event, Final)]

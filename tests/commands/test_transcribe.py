@@ -213,15 +213,46 @@ def test_a_manifest_of_noise_leaves_out_what_is_excluded(tmp_path, capsys):
     assert "slt" not in out.read_text()
 
 
-def test_bench_speed_ends_with_one_json_object(capsys):
-    assert main(["bench", "speed", CLIPS[0], "--seconds", "20"]) == 0
+def test_bench_speed_ends_with_one_json_object(tmp_path, capsys):
+    picture = tmp_path / "speed.png"
+    arguments = ["bench", "speed", CLIPS[0], "--seconds", "20", "--streams", "1,3"]
+    assert main([*arguments, "--plot", str(picture)]) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert report["audio_s"] == pytest.approx(20.0)
     assert 0.0 < report["rtf"] < 1.0
-    assert 0.0 < report["block_p50_ms"] <= report["block_p99_ms"]
+    assert 0.0 < report["block_p50_ms"] <= report["block_p99_ms"] <= report["block_max_ms"]
     assert report["machine"]["threads"] >= 1
     assert report["state_bytes"] < 100_000
-    assert report["start_s"] > 0.0
+    start = report["start"]
+    assert 0.0 < start["import_s"] < start["load_s"] < start["words_s"]
+    assert 0 < start["import_bytes"] <= start["load_bytes"] <= start["words_bytes"]
+    assert min(report["parts"].values()) > 0.0
+    assert [row["streams"] for row in report["crowds"]] == [1, 3]
+    assert report["network"]["blocks"][0]["distance"] > 0.5  # nothing beats the machine by far
+    assert picture.stat().st_size > 10_000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="what a process took is told by POSIX")
+def test_bench_speed_runs_another_engine_in_turns(capsys):
+    arguments = ["bench", "speed", CLIPS[0], "--seconds", "5", "--streams", "1"]
+    assert main([*arguments, "--decoder", "greedy", "--against", "torch", "--rounds", "1"]) == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert 0.0 < report["against"]["ratios"]["cpu"] < 1.0  # importing PyTorch alone takes longer
+    assert report["against"]["own"]["peak_bytes"] > 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--streams", "1,x"], "no list of numbers"),
+        (["--streams", "0"], "no list of numbers"),
+        (["--streams", "1", "--against", "no-such-revision"], "is no engine"),
+        (["--streams", "1", "--against", "torch", "--rounds", "0"], "0 rounds measure nothing"),
+    ],
+)
+def test_bench_speed_refuses_what_it_cannot_measure(flags, told, capsys):
+    arguments = ["bench", "speed", CLIPS[0], "--seconds", "3", "--decoder", "greedy"]
+    fails([*arguments, *flags], capsys, told)
 
 
 def test_train_and_export_run_from_the_command_line(manifest, tmp_path, capsys):

@@ -122,6 +122,34 @@ def _readable(words: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return min(clips.values(), key=lambda rows: abs(len(rows) - BEST_WORDS), default=[])
 
 
+def draw_speed(numbers: Document) -> Any:
+    """Streams that a core carries over streams in one step, and a mean block cut into its parts."""
+    figure, axes = _figure(3.6)
+    crowds, parts = numbers["crowds"], numbers["parts"]
+    streams, carried = zip(*((c["streams"], c["streams_per_core"]) for c in crowds), strict=True)
+    whole = sum(parts.values())
+    shares = ", ".join(f"{name} {100 * ms / whole:.0f} %" for name, ms in parts.items())
+    axes.plot(streams, carried, marker="o", color=COLORS[0], linewidth=2)
+    for x, y in zip(streams, carried, strict=True):
+        axes.annotate(f"{y:.0f}", (x, y), (0, 6), textcoords="offset points", ha="center")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(streams, [str(count) for count in streams])
+    axes.set(
+        ylim=(0, 1.2 * max(carried)),
+        xlabel="live streams advanced together",
+        ylabel="streams that a core carries",
+        title=f"One block of one stream: {whole:.1f} ms ({shares})",
+    )
+    flame = axes.inset_axes((0.0, 0.93, 1.0, 0.05))
+    left = 0.0
+    for color, ms in zip(COLORS, parts.values(), strict=False):
+        flame.barh(0, ms, left=left, color=color)
+        left += ms
+    flame.set_xlim(0, whole)
+    flame.axis("off")
+    return figure
+
+
 def _figure(height_in: float) -> tuple[Any, Any]:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
