@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def main() -> None:
         for model in MODELS:
             install(args.output / model.name, ROOT / "checkpoints" / model.name)
     named = {model.name: numbers for model, numbers in zip(MODELS, found, strict=True)}
-    print(json.dumps({"bench": "ship", **named, "machine": vars(this_machine())}))
+    print(json.dumps({"bench": "ship", **named, "machine": asdict(this_machine())}))
 
 
 def read_arguments() -> argparse.Namespace:
