@@ -131,7 +131,7 @@ def export(
     """Write the checkpoint, once."""
     if (folder / "config.json").exists():
         return
-    loaded = checkpoint.load(weights)
+    loaded = checkpoint.load(weights, "torch")
     config = replace(loaded.beam.config, **beam)
     named = replace(loaded, name=model.name, beam=replace(loaded.beam, config=config))
     checkpoint.save(named, folder, model.bits, LanguageModel.load(language_model))
