@@ -88,13 +88,13 @@ def write_lists(dev: Path, output: Path) -> dict[str, list[str]]:
     head, *rows = dev.read_text(encoding="utf-8").splitlines()
     absolute = [_absolute(row, dev.parent) for row in rows]
     parts = {
-        "all": absolute,
         "times": [row for row in absolute if "/librispeech" in row][::3],
         "confidence": absolute[::3],
     }
     for name, part in parts.items():
         (output / f"{name}.tsv").write_text("\n".join([head, *part]) + "\n", encoding="utf-8")
-    return {name: ["--manifest", str(output / f"{name}.tsv")] for name in parts}
+    made = {name: ["--manifest", str(output / f"{name}.tsv")] for name in parts}
+    return {"all": ["--manifest", str(dev)], **made}  # as it stands, so that its parts have names
 
 
 def _absolute(row: str, folder: Path) -> str:

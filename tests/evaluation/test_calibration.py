@@ -7,6 +7,7 @@ from rivulet.decoding.decoder import DecodedWord
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import ConfigError
 from rivulet.evaluation.calibration import (
+    FLOOR_MARGIN,
     SegmentEvidence,
     collect,
     fit,
@@ -69,12 +70,13 @@ def segment(log_prob, *hits):
     return SegmentEvidence((word,) * len(hits), hits)
 
 
-def test_the_floor_of_speech_lies_among_the_least_likely_true_segments():
-    true = [segment(-n / 100.0, True, False) for n in range(101)]
-    false = [segment(-5.0, False, False, True)] * 50
-    assert speech_floor(true + false, 0.25) == pytest.approx(-0.75)
-    with pytest.raises(ConfigError, match="half right"):
-        speech_floor(false)
+def test_below_the_floor_of_speech_lie_few_hits():
+    speech = [segment(-n / 100.0, True, False) for n in range(101)]
+    babble = [segment(-5.0, False, False)] * 50
+    assert speech_floor(speech + babble, 0.0) == pytest.approx(-1.0 - FLOOR_MARGIN)
+    assert speech_floor(speech + babble, 0.25) == pytest.approx(-0.75 - FLOOR_MARGIN)
+    with pytest.raises(ConfigError, match="0 words were right"):
+        speech_floor(babble)
 
 
 def test_evidence_comes_from_the_stream_itself(tmp_path, babble, small):

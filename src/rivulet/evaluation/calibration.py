@@ -18,7 +18,8 @@ from rivulet.recognizer import Recognizer
 from rivulet.segmenter import mean_log_prob
 
 BINS = 10
-FLOOR_SHARE = 0.005  # of true segments that may be dropped as no speech
+FLOOR_SHARE = 0.0005  # of the hits that may be dropped as no speech
+FLOOR_MARGIN = 0.01  # nats: other speech has segments less likely than any of these
 ROUNDS = 25  # of Newton's method; it settles in about eight
 PRIORS_BLOCK = 8  # output frames at a time, where nobody waits
 LEAST_PRIOR = 1e-4  # a phone that is hardly ever written must not gain without bound
@@ -120,18 +121,20 @@ def _with_hits(
 
 
 def speech_floor(segments: Iterable[SegmentEvidence], share: float = FLOOR_SHARE) -> float:
-    """Return the mean log-probability a frame below which lies `share` of true segments.
+    """Return the mean log-probability a frame below which lies `share` of all hits, or fewer.
 
-    True are segments at least half of whose words are hits. Speech in another language, babble or
-    a tape played backwards also becomes words, but words that fit it less well than these.
+    Speech in another language, babble or a tape played backwards also becomes words, but words that
+    fit it less well than these.
 
     Raises:
-        ConfigError: no segment is true.
+        ConfigError: no word is a hit.
     """
-    scores = [mean_log_prob(s.words) for s in segments if 2 * sum(s.hits) >= len(s.hits)]
-    if not scores:
-        raise ConfigError("0 segments were half right; give speech that the model can read.")
-    return round(float(np.quantile(scores, share)), 4)
+    ranked = sorted((mean_log_prob(s.words), sum(s.hits)) for s in segments)
+    below = np.cumsum([hits for _, hits in ranked])
+    if not len(below) or not below[-1]:
+        raise ConfigError("0 words were right; give speech that the model can read.")
+    first_kept = int(np.searchsorted(below, share * below[-1], "right"))
+    return round(ranked[min(first_kept, len(ranked) - 1)][0] - FLOOR_MARGIN, 4)
 
 
 def phone_priors(loaded: Checkpoint, clips: Iterable[Samples]) -> tuple[float, ...]:
