@@ -13,8 +13,8 @@ from rivulet.recognizer import Recognizer
 
 EVERY = 12  # of 611 utterances: 51, five minutes
 WORST_WER = {  # the cards have those of all of dev
-    ("default", "beam"): 0.17,
-    ("default", "greedy"): 0.51,
+    ("default", "beam"): 0.16,
+    ("default", "greedy"): 0.48,
     ("tiny", "beam"): 0.20,
 }
 
