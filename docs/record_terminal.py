@@ -47,19 +47,20 @@ def frames() -> Iterator[Frame]:
     pause = np.zeros(int(PAUSE_S * SAMPLE_RATE), np.float32)
     clips = [rivulet.audio.load(SAMPLES / name) for name in CLIPS]
     sound = np.concatenate([part for clip in clips for part in (clip, pause)])
-    stream = rivulet.Recognizer.load().stream()
+    stream, formatter = rivulet.Recognizer.load().stream(), rivulet.Formatter()
     finals: tuple[tuple[float, str], ...] = ()
     yield Frame(0.0, finals, "", "")
     step = int(STEP_S * SAMPLE_RATE)
     pieces = [sound[begin : begin + step] for begin in range(0, len(sound), step)]
     for event in [event for piece in pieces for event in stream.accept(piece)]:
-        if isinstance(event, rivulet.Final):
-            finals = (*finals, (event.start, event.text))
-            yield Frame(event.at, finals, "", "")
+        shown = formatter.push(event)
+        if isinstance(shown, rivulet.Final):
+            finals = (*finals, (shown.start, shown.display))
+            yield Frame(shown.at, finals, "", "")
         else:
-            words = event.text.split()
-            settled, rest = words[: event.stable], words[event.stable :]
-            yield Frame(event.at, finals, " ".join(settled), " ".join(rest))
+            words = [token.text for token in shown.tokens or ()]
+            settled, rest = words[: shown.stable_tokens], words[shown.stable_tokens :]
+            yield Frame(shown.at, finals, " ".join(settled), " ".join(rest))
 
 
 def draw(shown: list[Frame]) -> str:

@@ -71,10 +71,10 @@ def test_the_two_commands_of_the_readme_stand_as_they_are():
 def test_the_picture_is_drawn_from_what_the_model_says():
     script = runpy.run_path(str(ROOT / "docs" / "record_terminal.py"))
     shown = list(script["frames"]())
-    assert shown[-1].finals[0][1] == "PLEASE BRING ME A GLASS OF WATER AND A PIECE OF BREAD"
+    assert shown[-1].finals[0][1] == "Please bring me a glass of water and a piece of bread."
     picture = script["draw"](shown)
     assert picture.count("<g ") == len(shown)
-    assert "PLEASE BRING" in (ROOT / "docs" / "images" / "listen.svg").read_text(encoding="utf-8")
+    assert "Please bring" in (ROOT / "docs" / "images" / "listen.svg").read_text(encoding="utf-8")
 
 
 def test_links_lead_somewhere():

@@ -80,11 +80,9 @@ class Recognizer:
 
         Args:
             model: a name such as "default", or a checkpoint folder.
-            block_ms: the model advances by so much sound at a time; smaller is earlier and costs
-                more.
+            block_ms: so much sound the model advances by; smaller is earlier and costs more.
             endpoint: when a segment ends.
-            decoder: "greedy", "beam" with lexicon and language model, or None: the beam if the
-                model has what it needs.
+            decoder: "greedy", "beam", or None: the beam if the model has what it needs.
             engine: what runs the network: "onnx", "onnx8" with weights of 8 bits, or "torch".
             threads: CPU threads of the network.
 
