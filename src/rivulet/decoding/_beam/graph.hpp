@@ -91,6 +91,7 @@ class Lexicon {
     for (uint32_t i = 1; i < nodes_count_; ++i) wrong |= tokens_[i] < 1 || tokens_[i] > phones_;
     for (uint32_t i = 0; i < nodes_count_; ++i) wrong |= !std::isfinite(nodes_[i].max);
     for (size_t i = 0; i < nodes_[nodes_count_].label; ++i) wrong |= labels_[i] >= words_;
+    for (size_t i = 0; i < word_offsets_[words_]; ++i) wrong |= text_[i] < '!' || text_[i] > '~';
     if (wrong) throw FileError("its tree holds phones, words or scores that cannot be");
   }
 
