@@ -25,6 +25,8 @@ from rivulet.recognizer import Recognizer, Stream
 from rivulet.server.metrics import Metrics
 from rivulet.writers import Formatter
 
+AT_ONCE = 16_000  # samples whose filtering costs less than the way to a thread and back
+
 Job = Callable[[], Any]
 Turn = Callable[[], None]
 
@@ -71,7 +73,7 @@ class Work:
         return self.signal.stream
 
     def push(self) -> None:
-        """Hand the samples to the stream, in a worker thread."""
+        """Hand the samples to the stream, once."""
         if self.pushed:
             return
         self.pushed = True
@@ -125,6 +127,12 @@ class Advancer:
         """
         answer: asyncio.Future[list[Event]] = asyncio.get_running_loop().create_future()
         work = Work(signal, samples, answer, is_live)
+        if samples is not None and len(samples) <= AT_ONCE:
+            work.push()
+            if work.error is not None:
+                raise work.error
+            if work.done:
+                return []
         self._works[not is_live()].append(work)
         self._start_some()
         events = await answer
