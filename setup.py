@@ -21,7 +21,7 @@ setup(
         "rivulet": ["**/*"],
         "rivulet.checkpoints": [f"{m}/{g}" for m in MODELS for g in ("*", "lm/*")],
     },
-    exclude_package_data={"": ["*.py[cod]", "*.so"], "rivulet": ["decoding/_beam/*"]},
+    exclude_package_data={"": ["*.py[cod]", "*.so", "_beam/*", "decoding/_beam/*"]},
     ext_modules=[
         Pybind11Extension(
             "rivulet.decoding._beam",
