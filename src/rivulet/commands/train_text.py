@@ -7,6 +7,8 @@ from typing import Any
 
 from rivulet.errors import ConfigError
 
+UNREADABLE = "\ufffd"  # what stands for bytes that are no UTF-8
+
 
 def add_parser(commands: Any) -> None:
     """Declare the command."""
@@ -66,7 +68,10 @@ def _lines(paths: list[Path]) -> Iterator[str]:
     for path in paths:
         try:
             with open_packed(path) as file:
-                yield from file
+                for line in file:
+                    if line.count(UNREADABLE) > len(line) / 100:
+                        raise ConfigError(f"{path} is no text in UTF-8; give plain text.")
+                    yield line
         except (OSError, *DAMAGED) as error:  # noqa: PERF203 (a text is megabytes)
             raise ConfigError(f"{path} cannot be read ({error}); get it again.") from error
 
