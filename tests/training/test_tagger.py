@@ -119,9 +119,9 @@ def test_the_command_writes_a_language_that_loads(tmp_path, capsys):
 
 
 def test_what_is_no_text_is_refused(tmp_path, capsys):
-    (tmp_path / "sound.flac").write_bytes(bytes(range(128, 256)) * 4)
+    (tmp_path / "sound.flac").write_bytes(bytes(range(256)) * 4)
     assert main(["train-text", str(tmp_path / "sound.flac"), "-o", str(tmp_path / "out")]) == 1
-    assert "no text in UTF-8" in capsys.readouterr().err
+    assert "is no text" in capsys.readouterr().err
 
 
 def test_too_little_text_is_refused_with_both_numbers(tmp_path, capsys):

@@ -7,7 +7,7 @@ from typing import Any
 
 from rivulet.errors import ConfigError
 
-UNREADABLE = "\ufffd"  # what stands for bytes that are no UTF-8
+UNREADABLE = "\0"  # sound and pictures have it, texts do not
 
 
 def add_parser(commands: Any) -> None:
@@ -69,8 +69,10 @@ def _lines(paths: list[Path]) -> Iterator[str]:
         try:
             with open_packed(path) as file:
                 for line in file:
-                    if line.count(UNREADABLE) > len(line) / 100:
-                        raise ConfigError(f"{path} is no text in UTF-8; give plain text.")
+                    if UNREADABLE in line:
+                        raise ConfigError(
+                            f"{path} is no text; give plain text, or .gz or .xz of it."
+                        )
                     yield line
         except (OSError, *DAMAGED) as error:  # noqa: PERF203 (a text is megabytes)
             raise ConfigError(f"{path} cannot be read ({error}); get it again.") from error
