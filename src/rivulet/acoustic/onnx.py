@@ -15,6 +15,7 @@ from rivulet.acoustic.engine import FloatArray, StateLayout
 from rivulet.acoustic.frames import HOP, STRIDE, WINDOW
 from rivulet.acoustic.instructions import instruction_set
 from rivulet.acoustic.names import EngineName
+from rivulet.errors import ConfigError
 
 DFT = "frontend.dft"  # the one large array of a graph that no checkpoint holds
 LAYOUT = "rivulet.layout"  # names the state's layout in the graph's metadata
@@ -50,7 +51,12 @@ class OnnxEngine:
         options.log_severity_level = 3  # errors only: nothing it warns of is in the user's hands
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in arrays.values()]
         options.add_external_initializers(list(arrays), values)
-        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        try:
+            session = onnxruntime.InferenceSession(
+                graph, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime's errors have no base of their own
+            raise ConfigError(f"the weights do not fit the graph: {error}") from error
         stored = json.loads(session.get_modelmeta().custom_metadata_map[LAYOUT])
         return cls(
             name, session, StateLayout(stored["size"], tuple(stored["recurrent"])), threads, whole

@@ -89,6 +89,8 @@ def verify(folder: Path, config: dict[str, Any]) -> None:
         CheckpointError: one is missing or altered.
     """
     hashes = config.get("sha256", {})
+    if not isinstance(hashes, dict):
+        raise CheckpointError(f"{folder} lists 0 digests of its files; get the folder again.")
     for name in {*hashes, *hashed_files(folder)}:
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} lacks {name}; get the folder again.")

@@ -77,6 +77,7 @@ def load(
             digest=sha256(folder / "config.json"),
         )
     except (
+        AttributeError,
         KeyError,
         TypeError,
         ValueError,
@@ -85,9 +86,9 @@ def load(
         SafetensorError,
         ConfigError,
     ) as error:
+        why = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"the model in {folder} does not fit its config.json ({str(error).splitlines()[0]}); "
-            "get it again."
+            f"the model in {folder} does not fit its config.json ({why}); get it again."
         ) from error
     counts = len(checkpoint.tokenizer), len(checkpoint.phones or ())
     if counts != (shape.tokens, shape.phones):
