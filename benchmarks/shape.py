@@ -21,7 +21,7 @@ from rivulet.acoustic.config import ModelConfig
 from rivulet.acoustic.frames import STRIDE, algorithmic_latency_ms
 from rivulet.corpora.manifest import read_manifest
 from rivulet.decoding.decoder import GreedyDecoder
-from rivulet.evaluation.latency import match_words
+from rivulet.metrics import match_words
 from rivulet.recognizer import DEFAULT_BLOCK_MS
 from rivulet.training.batches import BatchMaker
 from rivulet.training.config import Recipe
@@ -94,7 +94,7 @@ def later_ms(run: Row, reference: Row) -> float:
     """
     steps = []
     for own, other in zip(run["heard"], reference["heard"], strict=True):
-        for i, j in match_words(other["phones"], own["phones"]).equal:
+        for i, j in match_words(other["phones"], own["phones"]).hits:
             steps.append(own["steps"][j] - other["steps"][i])
     quarter = len(steps) // 4
     if not steps:
