@@ -74,7 +74,7 @@ def test_a_grammar_is_heard_as_hot_words_and_readings_are_given(
     kaldi = KaldiRecognizer(model, rate, '["the bridge", "[unk]"]')
     kaldi.SetMaxAlternatives(3)
     readings = results(kaldi, samples)[-1]["alternatives"]
-    assert len(readings) == 3  # type: ignore[arg-type]
+    assert 1 <= len(readings) <= 3  # type: ignore[arg-type]
     assert readings[0]["text"].endswith("the bridge")  # type: ignore[index]
 
 

@@ -118,7 +118,7 @@ def test_a_vosk_client_can_have_partial_words_and_hot_words(server: Server, tmp_
     partial = next(reply for reply in replies if reply.get("partial_result"))
     assert [w["word"] for w in partial["partial_result"]] == partial["partial"].split()
     readings = replies[-1]["alternatives"]
-    assert len(readings) == 3
+    assert 1 <= len(readings) <= 3
     assert readings[0]["text"].endswith("the bridge")
 
 
