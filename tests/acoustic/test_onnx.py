@@ -8,7 +8,7 @@ from support import SAMPLES, small_checkpoint
 from rivulet import audio, checkpoint
 from rivulet.acoustic.export import export_8bit_graph, export_graph
 from rivulet.acoustic.features import SampleBlocks
-from rivulet.acoustic.onnx import OnnxEngine
+from rivulet.acoustic.onnx import ANY, OnnxEngine
 
 CELLS = ["gru", "lstm", "rnn"]
 SOUND = np.random.default_rng(0).standard_normal(48_000).astype(np.float32) * 0.1
@@ -19,8 +19,10 @@ def weights_of(made):
 
 
 def onnx(made, name="onnx"):
-    export = export_graph if name == "onnx" else export_8bit_graph
-    return OnnxEngine.load(export(made.torch.network), weights_of(made), name)
+    network = made.torch.network
+    sizes = {"onnx": (), "onnx8": (1, 2, 4, 8)}[name]
+    graphs = {frames: export_8bit_graph(network, frames) for frames in sizes}
+    return OnnxEngine.load(graphs or {ANY: export_graph(network)}, weights_of(made), name)
 
 
 def run(engine, sound, frames):
@@ -70,7 +72,7 @@ def test_weights_of_8_bits_change_log_probabilities_by_a_few_hundredths(shipped)
 
 
 def test_with_weights_of_8_bits_the_block_does_not_matter_at_all(shipped):
-    rows = [run(shipped["onnx8"], SOUND, frames) for frames in (1, 2, 4, 8)]
+    rows = [run(shipped["onnx8"], SOUND, frames) for frames in (1, 2, 3, 4, 8, 13)]
     for other in rows[1:]:
         count = min(len(rows[0]), len(other))
         assert np.array_equal(rows[0][:count], other[:count])
@@ -97,7 +99,7 @@ def test_a_row_is_the_same_bits_whatever_the_other_rows_hold(shipped, data, fram
 def test_new_weights_need_no_new_graph():
     graph = export_graph(small_checkpoint(seed=0).torch.network)
     other = small_checkpoint(seed=1)
-    engine = OnnxEngine.load(graph, weights_of(other))
+    engine = OnnxEngine.load({ANY: graph}, weights_of(other))
     np.testing.assert_allclose(
         run(engine, SOUND, 4), run(other.engine, SOUND, 4), atol=1e-4, rtol=1e-5
     )
@@ -110,7 +112,7 @@ def test_equal_weights_stay_apart_in_the_graph():
         for parameter in alike.torch.model.parameters():
             parameter.fill_(0.01)
     other = small_checkpoint(seed=1)
-    engine = OnnxEngine.load(export_graph(alike.torch.network), weights_of(other))
+    engine = OnnxEngine.load({ANY: export_graph(alike.torch.network)}, weights_of(other))
     np.testing.assert_allclose(
         run(engine, SOUND, 4), run(other.engine, SOUND, 4), atol=1e-4, rtol=1e-5
     )
@@ -121,7 +123,7 @@ def test_exporting_leaves_model_and_chance_alone():
     before, chance = weights_of(made), torch.get_rng_state()
     before = {name: array.copy() for name, array in before.items()}
     export_graph(made.torch.network)
-    export_8bit_graph(made.torch.network)
+    export_8bit_graph(made.torch.network, 2)
     assert torch.equal(torch.get_rng_state(), chance)
     for name, array in weights_of(made).items():
         assert np.array_equal(array, before[name])

@@ -13,6 +13,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rivulet.acoustic.arrays import (
     CELL_BIAS,
@@ -34,44 +35,72 @@ INPUTS, OUTPUTS = ("samples", "state"), ("log_probs", "new_state")
 
 
 class GruFromProducts(nn.Module):
-    """`nn.GRU` of one layer and one step, as matrix products: those can have 8-bit weights."""
+    """`nn.GRU` of one layer as matrix products, which can have 8-bit weights.
+
+    A trace of it has no loop: the steps follow one another.
+    """
 
     def __init__(self, cell: nn.GRU) -> None:
         """Share the weights of `cell`."""
         super().__init__()
+        self.width = cell.hidden_size
         self.ih, self.hh = (nn.Linear(1, 1, device="meta") for _ in range(2))
         for linear, name in ((self.ih, "ih_l0"), (self.hh, "hh_l0")):
             linear.weight = cast(nn.Parameter, getattr(cell, f"weight_{name}"))
             linear.bias = cast(nn.Parameter, getattr(cell, f"bias_{name}"))
 
     def forward(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 1, width) and (1, B, width) → the same, by the formulas of `nn.GRU`."""
-        width, past = hidden.shape[2], hidden.transpose(0, 1)
-        new, old = self.ih(x), self.hh(past)  # of three axes: a product of two would be a Gemm
-        gates = torch.sigmoid(new[..., : 2 * width] + old[..., : 2 * width])
-        reset, update = gates.chunk(2, dim=2)
-        candidate = torch.tanh(new[..., 2 * width :] + reset * old[..., 2 * width :])
-        output = candidate + update * (past - candidate)
-        return output, output.transpose(0, 1)
+        """(B, k, width) and (1, B, width) → the same, by the formulas of `nn.GRU`."""
+        past, outputs = hidden.transpose(0, 1), []
+        sizes = [2 * self.width, self.width]
+        inputs = (torch.split(part, 1, dim=1) for part in torch.split(self.ih(x), sizes, dim=2))
+        for gates, candidate in zip(*inputs, strict=True):
+            old_gates, old = torch.split(self.hh(past), sizes, dim=2)
+            reset, update = torch.split(torch.sigmoid(gates + old_gates), self.width, dim=2)
+            candidate = torch.tanh(candidate + reset * old)
+            past = candidate + update * (past - candidate)
+            outputs.append(past)
+        return torch.cat(outputs, dim=1), past.transpose(0, 1)
+
+
+class RowByFrames(nn.Module):
+    """The row convolution one output at a time, so that its bits do not depend on the block."""
+
+    def __init__(self, row: nn.Conv1d) -> None:
+        """Share the weights of `row`."""
+        super().__init__()
+        self.weight, self.bias = row.weight, row.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, lookahead + k) → (B, width, k)."""
+        width, _, taps = self.weight.shape
+        outputs = [
+            functional.conv1d(x[..., i : i + taps], self.weight, self.bias, groups=width)
+            for i in range(x.shape[2] - taps + 1)
+        ]
+        return torch.cat(outputs, dim=2)
 
 
 def export_graph(reference: BlockNetwork) -> bytes:
     """Return the graph for any block and batch in float32; its weights are left out."""
     network = _for_onnx(reference)
-    graph = _trace(network, {1: "samples"}, {1: "frames"})
+    graph = _trace(network, 1, {1: "samples"}, {1: "frames"})
     _name_after_weights(graph)
     return _without_weights(graph, network)
 
 
-def export_8bit_graph(reference: BlockNetwork) -> bytes:
-    """Return the graph for one output frame and any batch, with weights of 8 bits, left out.
+def export_8bit_graph(reference: BlockNetwork, frames: int) -> bytes:
+    """Return the graph for a block of so many output frames and any batch, in 8 bits.
+
+    Its weights are left out.
 
     Only a GRU can be exported so.
     """
     network = _for_onnx(reference)
     for layer in network.model.layers:
         layer.cell = GruFromProducts(cast(nn.GRU, layer.cell))
-    graph = _trace(network, {}, {})
+    network.model.row = cast(nn.Conv1d, RowByFrames(network.model.row))
+    graph = _trace(network, frames, {}, {})
     _name_after_weights(graph)
     _quantize(graph)
     return _without_weights(graph, network)
@@ -93,10 +122,11 @@ def _for_onnx(reference: BlockNetwork) -> BlockNetwork:
 
 @torch.no_grad()
 def _trace(
-    network: BlockNetwork, samples: dict[int, str], frames: dict[int, str]
+    network: BlockNetwork, length: int, samples: dict[int, str], frames: dict[int, str]
 ) -> onnx.ModelProto:
-    """Trace one output frame of two streams; the axes named in the arguments are free as well."""
-    example = torch.zeros(2, (STRIDE - 1) * HOP + WINDOW), torch.zeros(2, network.layout.size)
+    """Trace `length` output frames of two streams; the axes named after it are free as well."""
+    count = (length * STRIDE - 1) * HOP + WINDOW
+    example = torch.zeros(2, count), torch.zeros(2, network.layout.size)
     streams = {0: "streams"}
     axes = {"samples": streams | samples, "state": streams}
     axes |= {"log_probs": streams | frames, "new_state": streams}
@@ -119,6 +149,9 @@ def _trace(
 def _name_after_weights(model: onnx.ModelProto) -> None:
     """Give what the exporter made of weights the weights' names, those of the PyTorch model."""
     names = {tensor.name: _weight_name(tensor.name) for tensor in model.graph.initializer}
+    copies = [n for n in model.graph.node if n.op_type == "Identity" and n.input[0] in names]
+    for node in copies:  # a weight's second use; that node is named after the weight, too
+        model.graph.node.remove(node)
     for node in model.graph.node:
         module = _weight_name(node.name.strip("/").replace("/", ".")).rpartition(".")[0]
         if node.op_type in CELLS:
@@ -133,30 +166,31 @@ def _name_after_weights(model: onnx.ModelProto) -> None:
 
 
 def _weight_name(name: str) -> str:
-    """`model.layers.0.cell.ih.weight` → `layers.0.cell.weight_ih_l0`."""
+    """`model.layers.0.cell.hh.weight` → `layers.0.cell.weight_hh_l0`; a second use is `hh_1`."""
     name = name.removeprefix("model.")
-    return re.sub(r"\.(ih|hh)\.(weight|bias)$", r".\2_\1_l0", name)
+    return re.sub(r"\.(ih|hh)(?:_\d+)?\.(weight|bias)$", r".\2_\1_l0", name)
 
 
 def _quantize(model: onnx.ModelProto) -> None:
     """Replace every product with a weight by `MatMulNBits`, 8 bits and a scale for 32 of them."""
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    small: dict[str, TensorProto] = {}
     for node in model.graph.node:
         name = node.input[1] if node.op_type == "MatMul" else ""
         if name not in stored or name.startswith("frontend."):
             continue
-        columns, rows = stored.pop(name).dims
+        columns, rows = stored[name].dims
         groups = -(-columns // GROUP)
-        stored[name + QUANTIZED] = _outside(
-            name + QUANTIZED, TensorProto.UINT8, (rows, groups, GROUP)
-        )
-        stored[name + SCALES] = _outside(name + SCALES, TensorProto.FLOAT, (rows * groups,))
+        made = name + QUANTIZED, name + SCALES
+        small[made[0]] = _outside(made[0], TensorProto.UINT8, (rows, groups, GROUP))
+        small[made[1]] = _outside(made[1], TensorProto.FLOAT, (rows * groups,))
         node.op_type, node.domain = "MatMulNBits", "com.microsoft"
-        node.input[1:] = [name + QUANTIZED, name + SCALES]
+        node.input[1:] = made
         sizes = {"K": columns, "N": rows, "bits": 8, "block_size": GROUP}
         for key, value in {**sizes, "accuracy_level": INT8_PRODUCTS}.items():
             node.attribute.append(helper.make_attribute(key, value))
-    _replace(model.graph.initializer, stored.values())
+    whole = (tensor for name, tensor in stored.items() if name + QUANTIZED not in small)
+    _replace(model.graph.initializer, [*whole, *small.values()])
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
 
 

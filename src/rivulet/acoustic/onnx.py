@@ -2,7 +2,8 @@
 
 import json
 import mmap
-from collections.abc import Iterator
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,48 +20,80 @@ from rivulet.errors import ConfigError
 
 DFT = "frontend.dft"  # the one large array of a graph that no checkpoint holds
 LAYOUT = "rivulet.layout"  # names the state's layout in the graph's metadata
+ANY = 0  # stands for the graph that takes blocks of any length
 STEP = STRIDE * HOP  # samples per output frame
 
 
-@dataclass(frozen=True)
-class OnnxEngine:
-    """A graph and its weights on the CPU.
+class Sessions:
+    """A session for each graph of one network, made when its block is first asked for."""
 
-    whole: whether the graph takes blocks of any length; that with 8-bit weights goes by output
-        frames, so that its cells need no loop.
-    """
+    def __init__(
+        self, graphs: Mapping[int, bytes], weights: Weights, name: EngineName, threads: int
+    ) -> None:
+        """Take the graphs by the output frames of their block, or one under `ANY`."""
+        self._graphs = dict(sorted(graphs.items(), reverse=True))
+        self._weights, self._name, self._threads = weights, name, threads
+        self._made: dict[int, onnxruntime.InferenceSession] = {}
+        self._lock = threading.Lock()
 
-    name: EngineName
-    session: onnxruntime.InferenceSession
-    layout: StateLayout
-    threads: int = 1
-    whole: bool = True
+    def of(self, frames: int) -> tuple[int, onnxruntime.InferenceSession]:
+        """Return the largest block of at most `frames` output frames, and what runs it."""
+        size = next(size for size in self._graphs if size <= frames)
+        with self._lock:
+            if size not in self._made:
+                self._made[size] = self._session(self._graphs[size])
+            if len(self._made) == len(self._graphs):
+                self._weights = {}  # each session has its own
+            return size or frames, self._made[size]
 
-    @classmethod
-    def load(
-        cls, graph: bytes, weights: Weights, name: EngineName = "onnx", threads: int = 1
-    ) -> "OnnxEngine":
-        """Fill `graph` with float32 `weights`, named and laid out as torch does."""
-        whole = name != "onnx8"
-        made = for_operators(weights) if whole else in_8_bits(weights)
-        arrays = {key: _in_own_pages(array) for key, array in made}
+    def _session(self, graph: bytes) -> onnxruntime.InferenceSession:
+        made = in_8_bits if self._name == "onnx8" else for_operators
+        arrays = {key: _in_own_pages(array) for key, array in made(self._weights)}
         arrays[DFT] = dft_matrix(WINDOW)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors only: nothing it warns of is in the user's hands
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in arrays.values()]
         options.add_external_initializers(list(arrays), values)
         try:
-            session = onnxruntime.InferenceSession(
-                graph, options, providers=["CPUExecutionProvider"]
-            )
+            return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors have no base of their own
             raise ConfigError(f"the weights do not fit the graph: {error}") from error
+
+
+@dataclass(frozen=True)
+class OnnxEngine:
+    """Graphs and their weights on the CPU.
+
+    With 8-bit weights a graph is of one block, so that its cells need no loop; a block that has no
+    graph is put together from smaller ones.
+    """
+
+    name: EngineName
+    sessions: Sessions
+    layout: StateLayout
+    threads: int = 1
+
+    @classmethod
+    def load(
+        cls,
+        graphs: Mapping[int, bytes],
+        weights: Weights,
+        name: EngineName = "onnx",
+        threads: int = 1,
+        frames: int = 4,
+    ) -> "OnnxEngine":
+        """Fill `graphs` with float32 `weights`, named and laid out as torch does.
+
+        graphs: by the output frames of their block; one for all blocks under `ANY`.
+        frames: of the block that will be asked for, whose session is made now.
+        """
+        sessions = Sessions(graphs, weights, name, threads)
+        _, session = sessions.of(max(1, frames))
         stored = json.loads(session.get_modelmeta().custom_metadata_map[LAYOUT])
-        return cls(
-            name, session, StateLayout(stored["size"], tuple(stored["recurrent"])), threads, whole
-        )
+        layout = StateLayout(stored["size"], tuple(stored["recurrent"]))
+        return cls(name, sessions, layout, threads)
 
     @property
     def arithmetic(self) -> str:
@@ -69,10 +102,15 @@ class OnnxEngine:
 
     def step(self, samples: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Advance B streams by one block; a row is the same bits whatever the other rows hold."""
-        rows = []
-        for piece in [samples] if self.whole else _by_output_frame(samples):
-            log_probs, state = self.session.run(None, {"samples": piece, "state": state})
+        total = (samples.shape[1] - (WINDOW - HOP)) // STEP
+        rows: list[FloatArray] = []
+        done = 0
+        while done < total:
+            frames, session = self.sessions.of(total - done)
+            piece = samples[:, done * STEP : (done + frames) * STEP + WINDOW - HOP]
+            log_probs, state = session.run(None, {"samples": piece, "state": state})
             rows.append(log_probs)
+            done += frames
         return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1), state
 
 
@@ -81,10 +119,3 @@ def _in_own_pages(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     pages = np.frombuffer(mmap.mmap(-1, max(1, array.nbytes)), array.dtype, array.size)
     pages[:] = array.reshape(-1)
     return pages.reshape(array.shape)
-
-
-def _by_output_frame(samples: FloatArray) -> Iterator[FloatArray]:
-    """(B, (4k - 1) * 160 + 400) → k times what one output frame looks at."""
-    needed = STEP - HOP + WINDOW
-    for start in range(0, samples.shape[1] - needed + 1, STEP):
-        yield samples[:, start : start + needed]

@@ -3,8 +3,8 @@
 A checkpoint is a folder:
 
     model.safetensors        weights, half precision; model.safetensors.xz in 8 bits or fewer
-    network.onnx.xz          what is computed with them, for ONNX Runtime; network8.onnx.xz likewise
-                             with weights rounded to 8 bits
+    network.onnx.xz          what is computed with them, for ONNX Runtime; network8-N.onnx.xz
+                             likewise with weights of 8 bits, for blocks of N output frames
     statistics.safetensors   mean and std (n_mels,) of the log-mel frames
     tokens.txt               one token a line, the blank first
     phones.txt, lm/          for the beam: the phones likewise, language model and lexicon

@@ -16,7 +16,10 @@ WEIGHTS_FILE = "model.safetensors"
 PACKED_FILE = "model.safetensors.xz"  # few bits a weight do not fill their bytes: xz saves the rest
 STATISTICS_FILE = "statistics.safetensors"
 HASHED = (STATISTICS_FILE, "tokens.txt")  # every model has these, and one of the above
-GRAPHS: dict[EngineName, str] = {"onnx": "network.onnx.xz", "onnx8": "network8.onnx.xz"}
+GRAPHS: dict[EngineName, dict[int, str]] = {  # by the output frames of a block; 0 is any block
+    "onnx": {0: "network.onnx.xz"},
+    "onnx8": {frames: f"network8-{frames}.onnx.xz" for frames in (1, 2, 4, 8)},
+}
 PRECISIONS = (5, 6, 8, 16, 32)  # bits a weight
 PHONES_FILE = "phones.txt"
 LM_FOLDER = "lm"
@@ -103,7 +106,7 @@ def verify(folder: Path, config: dict[str, Any]) -> None:
 
 def hashed_files(folder: Path) -> list[str]:
     """Return the files that are hashed: those every model has, and the beam's if they are there."""
-    graphs = [folder / name for name in GRAPHS.values()]
+    graphs = [folder / name for names in GRAPHS.values() for name in names.values()]
     more = [folder / PHONES_FILE, *graphs, *sorted((folder / LM_FOLDER).glob("*"))]
     weights = PACKED_FILE if (folder / PACKED_FILE).is_file() else WEIGHTS_FILE
     return [

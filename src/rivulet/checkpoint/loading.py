@@ -37,7 +37,10 @@ from rivulet.tokenizer import Tokenizer
 
 
 def load(
-    model: str | Path = DEFAULT_NAME, engine: EngineName = DEFAULT_ENGINE, threads: int = 1
+    model: str | Path = DEFAULT_NAME,
+    engine: EngineName = DEFAULT_ENGINE,
+    threads: int = 1,
+    frames: int = 4,
 ) -> Checkpoint:
     """Load a checkpoint by name or folder and verify it.
 
@@ -45,6 +48,7 @@ def load(
         model: a name such as "default", or a folder.
         engine: what runs the network: "onnx", "onnx8" or "torch".
         threads: CPU threads of the network; PyTorch has one number for the whole process.
+        frames: output frames of the block that will be asked for; others take a moment at first.
 
     Raises:
         CheckpointError: it is missing, incomplete, altered, damaged or of a newer version.
@@ -65,7 +69,7 @@ def load(
         checkpoint = Checkpoint(
             engine=_load_torch(folder, threads, features, shape, weights)
             if engine == "torch"
-            else _load_onnx(folder, engine, threads, weights),
+            else _load_onnx(folder, engine, threads, frames, weights),
             config=shape,
             tokenizer=read_tokens(folder / "tokens.txt"),
             phones=read_tokens(phones) if phones.is_file() else None,
@@ -118,17 +122,19 @@ def _check_shape(shape: ModelConfig, weights: Mapping[str, FloatArray]) -> None:
 
 
 def _load_onnx(
-    folder: Path, name: EngineName, threads: int, weights: Mapping[str, FloatArray]
+    folder: Path, name: EngineName, threads: int, frames: int, weights: Mapping[str, FloatArray]
 ) -> Engine:
     from rivulet.acoustic.onnx import OnnxEngine
 
-    graph = folder / GRAPHS[name]
-    if not graph.is_file():
-        raise CheckpointError(
-            f"{folder} has no {graph.name}, which the engine {name} runs; write it with "
-            f"`rivulet export {folder}`."
-        )
-    return OnnxEngine.load(lzma.decompress(graph.read_bytes()), weights, name, threads)
+    graphs = {}
+    for size, file in GRAPHS[name].items():
+        if not (folder / file).is_file():
+            raise CheckpointError(
+                f"{folder} has no {file}, which the engine {name} runs; write it with "
+                f"`rivulet export {folder}`."
+            )
+        graphs[size] = lzma.decompress((folder / file).read_bytes())
+    return OnnxEngine.load(graphs, weights, name, threads, frames)
 
 
 def _load_torch(

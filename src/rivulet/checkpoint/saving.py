@@ -12,7 +12,6 @@ from safetensors.numpy import save as serialize
 from safetensors.numpy import save_file
 
 from rivulet.acoustic.engine import FloatArray
-from rivulet.acoustic.names import EngineName
 from rivulet.acoustic.quantization import quantize
 from rivulet.checkpoint.contents import Checkpoint
 from rivulet.checkpoint.digests import sha256
@@ -132,15 +131,16 @@ def export_graphs(model: str | Path) -> list[Path]:
 
 
 def _write_graphs(folder: Path, engine: "TorchEngine") -> list[Path]:
-    """Write the graphs that the network has: one of 8 bits if it is a GRU."""
+    """Write the graphs that the network has: those of 8 bits if it is a GRU."""
     from rivulet.acoustic.export import export_8bit_graph, export_graph
 
-    graphs: dict[EngineName, bytes] = {"onnx": export_graph(engine.network)}
+    graphs = {name: export_graph(engine.network) for name in GRAPHS["onnx"].values()}
     if engine.network.model.config.cell == "gru":
-        graphs["onnx8"] = export_8bit_graph(engine.network)
+        for frames, name in GRAPHS["onnx8"].items():
+            graphs[name] = export_8bit_graph(engine.network, frames)
     for name, graph in graphs.items():
-        (folder / GRAPHS[name]).write_bytes(lzma.compress(graph))
-    return [folder / GRAPHS[name] for name in graphs]
+        (folder / name).write_bytes(lzma.compress(graph))
+    return [folder / name for name in graphs]
 
 
 def _write_weights(folder: Path, weights: Mapping[str, FloatArray], bits: int) -> None:
