@@ -265,9 +265,9 @@ def test_open_words_have_times_and_asking_for_them_changes_nothing(small, babble
 def test_a_transcript_says_what_the_events_of_a_stream_say(small, babble):
     finals = tuple(e for e in run(small, babble) if isinstance(e, Final))
     transcript = small.transcribe(babble, 16_000)
-    assert transcript.segments == finals
+    assert tuple(dataclasses.replace(final, tokens=None) for final in transcript.segments) == finals
     assert transcript.seconds == 6.0
-    assert transcript.text == transcript.display == " ".join(final.text for final in finals)
+    assert transcript.text == " ".join(final.text for final in finals)
     assert transcript.words == tuple(word for final in finals for word in final.words)
 
 

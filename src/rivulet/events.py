@@ -84,7 +84,10 @@ class Final:
 
 @dataclass(frozen=True)
 class Transcript:
-    """A whole signal: its segments in order and its length in seconds."""
+    """A whole signal: its segments in order and its length in seconds.
+
+    `Recognizer.transcribe` fills in `display`; `text` stays as recognized, in upper case.
+    """
 
     segments: tuple[Final, ...]
     seconds: float

@@ -21,9 +21,10 @@ from rivulet.decoding.settings import DecoderName, DecoderSettings, TimingConfig
 from rivulet.decoding.strategy import BeamDecoding, Decoding, GreedyDecoding
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import AudioError, ConfigError
-from rivulet.events import Event, Final, Partial, Transcript, Word
+from rivulet.events import Event, Partial, Transcript, Word
 from rivulet.language.model import LanguageModel
 from rivulet.segmenter import Segmenter
+from rivulet.text.formatter import formatted
 
 BLOCK_MS = (40, 80, 160, 320)  # blocks that can be chosen
 DEFAULT_BLOCK_MS = 160
@@ -34,9 +35,7 @@ TAIL_S = 0.4  # silence fed at the end: CTC shows the last letters a little afte
 class Recognizer:
     """Shared and immutable: weights, tokens, language model and settings.
 
-    Any number of streams can use it at once.
-
-    decoding: how words are found.
+    Any number of streams can use it at once. `decoding` says how words are found.
     """
 
     checkpoint: Checkpoint
@@ -236,7 +235,7 @@ class Recognizer:
         sample_rate: int | None = None,
         hot_words: Mapping[str, float] | None = None,
     ) -> Transcript:
-        """Hear a whole signal and return what was said; the same path as a live one.
+        """Hear a whole signal by the path of live ones; its `display` is what people read.
 
         Args:
             source: a path, an open binary file, an array (n,) or (n, channels), or an iterator of
@@ -246,13 +245,14 @@ class Recognizer:
 
         Raises:
             AudioError: it is no sound, it cannot be read to its end, or the rate is missing.
+            CheckpointError: how English is written cannot be read from the package.
             ConfigError: a hot phrase cannot be used.
         """
         with open_sound(source, sample_rate) as (rate, blocks):
             stream = self.stream(rate, hot_words)
             events = [event for block in blocks for event in stream.accept(block)]
         events += stream.finish()
-        return Transcript(tuple(e for e in events if isinstance(e, Final)), stream.seconds)
+        return Transcript(formatted(events), stream.seconds)
 
 
 class Stream:
