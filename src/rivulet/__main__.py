@@ -25,6 +25,11 @@ HOMES = {
     "train-text": "train_text",
 }
 
+# package that a command imports where it needs it → the extra that brings it
+EXTRAS = dict.fromkeys(
+    ("torch", "torchaudio", "onnx", "matplotlib", "num2words", "sentencepiece"), "train"
+)
+
 INTERRUPTED = 130  # exit status, as a shell gives it: 128 and the number of the signal
 IMPORTLIB = "<frozen importlib._bootstrap>"  # what Python's frames of an import name as their file
 
@@ -40,16 +45,16 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0, or 1 after one sentence on standard error."""
     _open_streams()
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    args = build_parser(given[:1]).parse_args(given)
-    if sys.stdout is None and getattr(args, "output", None) is None:
-        print("rivulet: standard output is closed; name a file with --output.", file=sys.stderr)
-        return 1
     try:
         with quiet_interrupts():
-            return int(args.run(args))
+            return _command(sys.argv[1:] if arguments is None else list(arguments))
     except RivuletError as error:
         print(f"rivulet: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        print(f"rivulet: {_lacks(error.name)}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         sys.stderr.close()
@@ -59,6 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _command(given: Sequence[str]) -> int:
+    """Run the command that the words name."""
+    args = build_parser(given[:1]).parse_args(given)
+    if sys.stdout is None and getattr(args, "output", None) is None:
+        print("rivulet: standard output is closed; name a file with --output.", file=sys.stderr)
+        return 1
+    return int(args.run(args))
 
 
 def build_parser(wanted: Sequence[str] = ()) -> argparse.ArgumentParser:
@@ -77,6 +91,11 @@ def build_parser(wanted: Sequence[str] = ()) -> argparse.ArgumentParser:
     for home in dict.fromkeys(HOMES.get(name, name) for name in names):
         import_module(f"rivulet.commands.{home}").add_parser(commands)
     return parser
+
+
+def _lacks(package: str) -> str:
+    """Return what to say where an extra is not installed."""
+    return f"this needs the package {package}; pip install 'rivulet[{EXTRAS[package]}]'."
 
 
 def _open_streams() -> None:

@@ -92,6 +92,25 @@ def test_a_block_that_cannot_be_chosen_is_one_sentence(capsys: pytest.CaptureFix
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "train --recipe r.json --train a.tsv --dev b.tsv -o run",
+        "export run -o made",
+        "train-text talk.txt -o english",
+    ],
+)
+def test_without_the_tools_of_training_one_sentence_names_their_extra(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("rivulet.training")]:
+        monkeypatch.delitem(sys.modules, name)  # which keep the torch that other tests imported
+    monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
+    assert main(line.split()) == 1
+    told = capsys.readouterr().err
+    assert told == "rivulet: this needs the package torch; pip install 'rivulet[train]'.\n"
+
+
 @pytest.mark.parametrize("swallowed", ["pass", "raise ImportError('it failed to import')", "raise"])
 def test_ctrl_c_while_the_engine_is_importing_is_quiet(tmp_path: Path, swallowed: str) -> None:
     """Extension modules make an ImportError of an interrupt, importlib's callbacks swallow it."""
@@ -134,5 +153,16 @@ def test_ctrl_c_outside_an_import_is_an_exception_as_ever(monkeypatch: pytest.Mo
         assert main(["data", "folder", "x", "-o", "y.tsv"]) == 130
         assert seen == ["cleaned up"]
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_before_the_command_is_known_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        monkeypatch.setattr(
+            "rivulet.__main__.build_parser", lambda _: signal.raise_signal(signal.SIGINT)
+        )
+        assert main(["data"]) == 130
     finally:
         signal.signal(signal.SIGINT, before)
