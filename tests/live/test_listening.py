@@ -295,7 +295,7 @@ def command(model: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 def test_in_a_pipe_come_plain_lines_and_a_summary(
     command: Callable[..., int], tiny: Recognizer, capsys: pytest.CaptureFixture[str]
 ):
-    assert command(simulated(15.0)) == 0
+    assert command(simulated(15.0), "--raw") == 0
     out, err = capsys.readouterr()
     expected = finals(list(LiveSession(tiny, simulated(15.0))))
     assert out.splitlines() == [final.text for final in expected]
@@ -334,7 +334,7 @@ def test_ctrl_c_flushes_the_last_words_and_exits_with_0(
 
     source = Interrupted(MONO, looped(babble(16_000, 1)), 60.0)
     before = signal.getsignal(signal.SIGINT)
-    assert command(source) == 0
+    assert command(source, "--raw") == 0
     assert signal.getsignal(signal.SIGINT) is before
     out, err = capsys.readouterr()
     heard_s = source._made / 16_000
@@ -370,7 +370,7 @@ def test_a_file_that_may_not_grow_is_one_sentence_every_word_and_exit_1(
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))
     try:
-        code = command(simulated(9.0), "--save", str(path))
+        code = command(simulated(9.0), "--save", str(path), "--raw")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert code == 1
@@ -590,7 +590,7 @@ def test_a_killed_program_leaves_a_session_that_replays_bit_for_bit(
     clip = write_wav(tmp_path / "clip.wav", 44_100)
     saved = tmp_path / "talk.rvl"
     sink = NullSink(44_100, 1)
-    program = Program("-m", str(model), "--save", str(saved))
+    program = Program("-m", str(model), "--save", str(saved), "--raw")
     try:
         program.wait_for(lambda: saved.exists() and saved.stat().st_size > 20_000 / 8)
         sink.play(clip)

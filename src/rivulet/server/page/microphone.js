@@ -16,13 +16,15 @@ export class Microphone {
       throw new Error("Browsers give the microphone to localhost and to https pages only.");
     }
     try {
+      // Ready before the microphone opens, so that its first words find a listener; and without a
+      // loudspeaker, whose start would hold up the sound (browsers that lack the option ignore it).
+      this.context = new AudioContext({ sinkId: { type: "none" } });
+      await this.context.audioWorklet.addModule("/page/worklet.js");
+      await this.context.resume();
       this.media = await navigator.mediaDevices.getUserMedia({
         // What the network was trained on: sound as it is.
         audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
       });
-      this.context = new AudioContext();
-      await this.context.audioWorklet.addModule("/page/worklet.js");
-      await this.context.resume();
     } catch (error) {
       await this.stop();
       throw new Error(REFUSALS[error.name] ?? `The microphone cannot be used (${error.message}).`);
