@@ -4,9 +4,11 @@ import contextlib
 
 import rivulet
 
+formatter = rivulet.Formatter()  # case, punctuation, digits
+
 with contextlib.suppress(KeyboardInterrupt):
     for event in rivulet.listen(device=None):
         if isinstance(event, rivulet.Final):
-            print(f"{event.start:7.2f}  {event.text}")
+            print(f"{event.start:7.2f}  {formatter.push(event).display}")
         elif isinstance(event, rivulet.Gap):
             print(f"{event.start:7.2f}  ({event.end - event.start:.2f} s of sound were lost)")

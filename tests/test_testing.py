@@ -35,6 +35,15 @@ def test_a_fake_stream_is_a_real_one_however_it_is_cut():
     assert any(e.stable == 1 for e in events if isinstance(e, rivulet.Partial))
 
 
+def test_a_whole_signal_reads_as_a_formatter_writes_its_live_stream():
+    recognizer = fake_recognizer(SCRIPT)
+    stream, formatter = recognizer.stream(), rivulet.Formatter()
+    events = [event for piece in np.array_split(SILENCE, 37) for event in stream.accept(piece)]
+    shown = [formatter.push(event) for event in events + stream.finish()]
+    finals = tuple(event for event in shown if isinstance(event, rivulet.Final))
+    assert recognizer.transcribe(SILENCE, 16_000).segments == finals
+
+
 def test_no_script_is_silence():
     assert fake_recognizer([]).transcribe(SILENCE, 16_000).text == ""
 

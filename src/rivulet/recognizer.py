@@ -354,9 +354,7 @@ class Stream:
             events += self._recognizer.step([self])[0]
         return events
 
-    # what `Recognizer.step` needs of a stream
-
-    @property
+    @property  # from here on: what `Recognizer.step` needs of a stream
     def runs_on(self) -> tuple[Engine, int]:
         """The engine, and the block in milliseconds."""
         return self._recognizer.checkpoint.engine, self._recognizer.block_ms
