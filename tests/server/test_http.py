@@ -151,8 +151,9 @@ def test_keywords_and_the_list_of_models_are_understood(client: openai.OpenAI) -
 
 def test_what_is_no_sound_is_refused_by_its_name(nonsense: Server) -> None:
     client = openai.OpenAI(base_url=f"{url(nonsense)}v1", api_key="any", max_retries=0)
-    with pytest.raises(openai.BadRequestError, match=r" - notes\.txt .*sound"):
+    with pytest.raises(openai.BadRequestError, match=r" - notes\.txt .*sound") as refused:
         client.audio.transcriptions.create(model=MODEL, file=("../notes.txt", b"hello" * 100))
+    assert refused.value.param == "file"
 
 
 @pytest.mark.parametrize(("param", "value"), [("response_format", "docx"), ("language", "de")])

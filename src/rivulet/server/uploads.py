@@ -311,6 +311,7 @@ async def _never() -> bool:
 def failure(error: RivuletError, transcribed: str = "") -> JSONResponse:
     """Return an error as OpenAI's clients read it, with what was transcribed before it."""
     status = error.status if isinstance(error, RequestError) else 400
-    param = error.param if isinstance(error, RequestError) else None
+    no_sound = "file" if isinstance(error, AudioError) else None
+    param = error.param if isinstance(error, RequestError) else no_sound
     body = error_body(str(error), status, param)
     return JSONResponse({**body, "text": transcribed} if transcribed else body, status)
