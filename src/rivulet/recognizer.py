@@ -90,8 +90,7 @@ class Recognizer:
             ConfigError: the block is none of 40, 80, 160 and 320 ms, the model has no beam, or the
                 engine is not installed.
         """
-        made = load(model, engine, threads, round(block_ms / 1000 / FRAME_S))
-        return cls.of(made, block_ms, endpoint, decoder)
+        return cls.of(load(model, engine, threads, block_ms), block_ms, endpoint, decoder)
 
     @classmethod
     def of(

@@ -12,6 +12,7 @@ from safetensors.numpy import load as deserialize
 from rivulet.acoustic.config import ModelConfig
 from rivulet.acoustic.engine import Engine, FloatArray
 from rivulet.acoustic.features import FeatureConfig
+from rivulet.acoustic.frames import FRAME_S
 from rivulet.acoustic.names import DEFAULT_ENGINE, ENGINES, EngineName
 from rivulet.acoustic.quantization import StoredWeights
 from rivulet.checkpoint.contents import Checkpoint
@@ -40,7 +41,7 @@ def load(
     model: str | Path = DEFAULT_NAME,
     engine: EngineName = DEFAULT_ENGINE,
     threads: int = 1,
-    frames: int = 4,
+    block_ms: int = 160,
 ) -> Checkpoint:
     """Load a checkpoint by name or folder and verify it.
 
@@ -48,7 +49,7 @@ def load(
         model: a name such as "default", or a folder.
         engine: what runs the network: "onnx", "onnx8" or "torch".
         threads: CPU threads of the network; PyTorch has one number for the whole process.
-        frames: output frames of the block that will be asked for; others take a moment at first.
+        block_ms: the block that will be asked for; others take a moment at first.
 
     Raises:
         CheckpointError: it is missing, incomplete, altered, damaged or of a newer version.
@@ -69,7 +70,7 @@ def load(
         checkpoint = Checkpoint(
             engine=_load_torch(folder, threads, features, shape, weights)
             if engine == "torch"
-            else _load_onnx(folder, engine, threads, frames, weights),
+            else _load_onnx(folder, engine, threads, block_ms, weights),
             config=shape,
             tokenizer=read_tokens(folder / "tokens.txt"),
             phones=read_tokens(phones) if phones.is_file() else None,
@@ -122,11 +123,12 @@ def _check_shape(shape: ModelConfig, weights: Mapping[str, FloatArray]) -> None:
 
 
 def _load_onnx(
-    folder: Path, name: EngineName, threads: int, frames: int, weights: Mapping[str, FloatArray]
+    folder: Path, name: EngineName, threads: int, block_ms: int, weights: Mapping[str, FloatArray]
 ) -> Engine:
     from rivulet.acoustic.onnx import OnnxEngine
 
-    graphs = {}
+    graphs: dict[int, bytes] = {}
+    frames = round(block_ms / 1000 / FRAME_S)
     for size, file in GRAPHS[name].items():
         if not (folder / file).is_file():
             raise CheckpointError(
