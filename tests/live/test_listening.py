@@ -142,9 +142,16 @@ def test_a_device_that_vanishes_loses_nothing_that_was_heard(tiny: Recognizer, t
     assert "vanished" in report.reason
 
 
-@pytest.mark.parametrize("name", ["listen.py", "callback.py"])
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("listen.py", lambda formatter, final: formatter.push(final).display),
+        ("callback.py", lambda _, final: final.text),
+    ],
+)
 def test_the_examples_run(
     name: str,
+    shown: Callable[[rivulet.Formatter, Final], str],
     tiny: Recognizer,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -153,8 +160,9 @@ def test_the_examples_run(
     monkeypatch.setattr(Recognizer, "load", lambda *_: tiny)
     runpy.run_path(str(ROOT / "examples" / name))
     out = capsys.readouterr().out
+    formatter = rivulet.Formatter()
     for final in finals(list(LiveSession(tiny, simulated(15.0)))):
-        assert final.text in out
+        assert shown(formatter, final) in out
 
 
 # lag, drops, memory

@@ -2,7 +2,6 @@
 
 import json
 import mmap
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,17 +33,15 @@ class Sessions:
         self._graphs = dict(sorted(graphs.items(), reverse=True))
         self._weights, self._name, self._threads = weights, name, threads
         self._made: dict[int, onnxruntime.InferenceSession] = {}
-        self._lock = threading.Lock()
 
     def of(self, frames: int) -> tuple[int, onnxruntime.InferenceSession]:
         """Return the largest block of at most `frames` output frames, and what runs it."""
         size = next(size for size in self._graphs if size <= frames)
-        with self._lock:
-            if size not in self._made:
-                self._made[size] = self._session(self._graphs[size])
-            if len(self._made) == len(self._graphs):
-                self._weights = {}  # each session has its own
-            return size or frames, self._made[size]
+        if size not in self._made:  # two threads may each make one: the first that is there stays
+            self._made.setdefault(size, self._session(self._graphs[size]))
+            if list(self._graphs) == [ANY]:
+                self._weights = {}  # no other session will ask for them
+        return size or frames, self._made[size]
 
     def _session(self, graph: bytes) -> onnxruntime.InferenceSession:
         made = in_8_bits if self._name == "onnx8" else for_operators
