@@ -36,6 +36,17 @@ from rivulet.decoding.settings import BeamConfig, BeamSettings, TimingConfig
 from rivulet.errors import CheckpointError, ConfigError
 from rivulet.tokenizer import Tokenizer
 
+UNFIT = (  # what parts raise that do not fit one another
+    AttributeError,
+    KeyError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    lzma.LZMAError,
+    SafetensorError,
+    ConfigError,
+)
+
 
 def load(
     model: str | Path = DEFAULT_NAME,
@@ -63,38 +74,13 @@ def load(
     config = read_config(folder)
     verify(folder, config)
     try:
-        phones, language_model = folder / PHONES_FILE, folder / LM_FOLDER
-        shape, features = ModelConfig(**config["model"]), FeatureConfig(**config["features"])
-        weights = _read_weights(folder)
-        _check_shape(shape, weights)
-        checkpoint = Checkpoint(
-            engine=_load_torch(folder, threads, features, shape, weights)
-            if engine == "torch"
-            else _load_onnx(folder, engine, threads, block_ms, weights),
-            config=shape,
-            tokenizer=read_tokens(folder / "tokens.txt"),
-            phones=read_tokens(phones) if phones.is_file() else None,
-            language_model=language_model if language_model.is_dir() else None,
-            features=features,
-            timing=TimingConfig(**config["timing"]),
-            beam=_beam_settings(config.get("beam", {})),
-            name=str(config["name"]),
-            digest=sha256(folder / "config.json"),
-        )
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-        lzma.LZMAError,
-        SafetensorError,
-        ConfigError,
-    ) as error:
+        checkpoint = _assembled(folder, config, engine, threads, block_ms)
+    except UNFIT as error:
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"the model in {folder} does not fit its config.json ({why}); get it again."
         ) from error
+    shape = checkpoint.config
     counts = len(checkpoint.tokenizer), len(checkpoint.phones or ())
     if counts != (shape.tokens, shape.phones):
         raise CheckpointError(
@@ -102,6 +88,30 @@ def load(
             f"{shape.tokens} and {shape.phones}; get it again."
         )
     return checkpoint
+
+
+def _assembled(
+    folder: Path, config: Mapping[str, Any], engine: EngineName, threads: int, block_ms: int
+) -> Checkpoint:
+    """Read what the verified `folder` holds; raises one of `UNFIT` where parts do not fit."""
+    phones, language_model = folder / PHONES_FILE, folder / LM_FOLDER
+    shape, features = ModelConfig(**config["model"]), FeatureConfig(**config["features"])
+    weights = _read_weights(folder)
+    _check_shape(shape, weights)
+    return Checkpoint(
+        engine=_load_torch(folder, threads, features, shape, weights)
+        if engine == "torch"
+        else _load_onnx(folder, engine, threads, block_ms, weights),
+        config=shape,
+        tokenizer=read_tokens(folder / "tokens.txt"),
+        phones=read_tokens(phones) if phones.is_file() else None,
+        language_model=language_model if language_model.is_dir() else None,
+        features=features,
+        timing=TimingConfig(**config["timing"]),
+        beam=_beam_settings(config.get("beam", {})),
+        name=str(config["name"]),
+        digest=sha256(folder / "config.json"),
+    )
 
 
 def _check_shape(shape: ModelConfig, weights: Mapping[str, FloatArray]) -> None:
