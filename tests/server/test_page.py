@@ -77,6 +77,13 @@ def listen_until_final(page: Any) -> None:
     page.wait_for_selector(".segment time:not(:empty)")
 
 
+def wait_for_status(page: Any, text: str) -> None:
+    try:
+        page.wait_for_selector(f"#status:has-text('{text}')")
+    except playwright.TimeoutError:
+        pytest.fail(f"the page says {page.inner_text('#status')!r}, not {text!r}")
+
+
 def words(page: Any) -> list[str]:
     return [element.inner_text() for element in page.query_selector_all(".word.settled")]
 
@@ -214,15 +221,18 @@ def test_keys_do_what_the_list_says(page: Any) -> None:
     page.keyboard.press("b")
     assert page.get_attribute("#big", "aria-pressed") == "true"
     assert page.is_hidden("aside")
+    page.wait_for_function("document.fullscreenElement")
     page.keyboard.press("Escape")
+    page.wait_for_function("!document.fullscreenElement")  # or its end would take the next Escape
     assert page.is_visible("aside")
     page.keyboard.press("?")
     assert page.is_visible("#shortcuts")
     page.keyboard.press("Escape")
+    page.wait_for_selector("#shortcuts", state="hidden")  # an open list would take the space
     page.keyboard.press(" ")
-    page.wait_for_selector("#status:has-text('Listening')")
+    wait_for_status(page, "Listening")
     page.keyboard.press(" ")
-    page.wait_for_selector("#status:has-text('Stopped')")
+    wait_for_status(page, "Stopped")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
