@@ -29,18 +29,24 @@ def speaking(tmp_path_factory, engine):
 
 
 def alone(recognizer, sound):
+    """Hear a sound block by block."""
     stream = recognizer.stream()
-    return stream.accept(sound) + stream.finish()
+    stream.push(sound)
+    stream.end()
+    events = []
+    while stream.ready:
+        events += recognizer.step([stream])[0]
+    return events + stream.finish()
 
 
-def together(recognizer, sounds, arrivals):
+def together(recognizer, sounds, arrivals, ahead=1):
     """Feed the streams as `arrivals` say, (stream, samples) each, and step all after each."""
     streams = [recognizer.stream() for _ in sounds]
     events = [[] for _ in sounds]
     fed = [0] * len(sounds)
 
     def step():
-        for found, new in zip(events, recognizer.step(streams), strict=True):
+        for found, new in zip(events, recognizer.step(streams, ahead), strict=True):
             found += new
 
     for index, count in arrivals:
@@ -65,7 +71,8 @@ def test_a_streams_events_do_not_depend_on_its_company(speaking, babble, data):
     lengths = data.draw(st.lists(st.integers(0, 40_000), min_size=count, max_size=count))
     sounds = [babble[a : a + n] for a, n in zip(begins, lengths, strict=True)]
     pieces = st.tuples(st.integers(0, count - 1), st.integers(0, 20_000))
-    found = together(speaking, sounds, data.draw(st.lists(pieces, max_size=20)))
+    ahead = data.draw(st.integers(1, speaking.blocks_ahead))
+    found = together(speaking, sounds, data.draw(st.lists(pieces, max_size=20)), ahead)
     assert found == [alone(speaking, sound) for sound in sounds]
 
 
@@ -74,7 +81,48 @@ def test_real_speech_in_a_crowd_reads_as_it_does_alone(recognizer):
     arrivals = [(turn % len(sounds), 2560) for turn in range(60)]
     expected = [alone(recognizer, sound) for sound in sounds]
     assert together(recognizer, sounds, arrivals) == expected
+    assert together(recognizer, sounds, arrivals[:9], ahead=5) == expected
     assert all(expected)
+
+
+@pytest.mark.parametrize("block_ms", [40, 80, 160, 320])
+def test_the_rows_of_a_block_are_the_same_bits_in_every_step(recognizer, block_ms):
+    engine, frames = recognizer.checkpoint.engine, block_ms // 40
+    sound = np.concatenate([audio.load(path) for path in sorted(SAMPLES.glob("*.flac"))])[:61_680]
+    state = engine.layout.zeros(3)
+    starts = np.array([0, 16_000, 32_000])
+
+    def run(step_frames, rows):
+        log_probs, state = [], engine.layout.zeros(len(rows))
+        for at in range(0, 32, step_frames):
+            begin = at * 640
+            end = begin + step_frames * 640 + 240
+            piece = np.stack([sound[start + begin : start + end] for start in starts[rows]])
+            found, state = engine.step(piece, state)
+            log_probs.append(found)
+        return np.concatenate(log_probs, axis=1), state
+
+    whole = run(32, [0, 1, 2])
+    for row in range(3):
+        found, state = run(frames, [row])
+        assert np.array_equal(found[0], whole[0][row]) or not engine.joins(frames)
+        assert np.array_equal(found[0], run(frames, [row, 0])[0][0])
+        assert np.array_equal(state[0], whole[1][row])
+
+
+def test_a_network_begins_anew_at_the_same_block_however_far_a_step_reaches(recognizer):
+    """Seconds of silence reset the state in the middle of what one step took."""
+    speech, silence = audio.load(SAMPLES / "slt.flac"), np.zeros(200_000, np.float32)
+    sound = np.concatenate([silence, speech, silence, speech])
+    stream, events, resets = recognizer.stream(), [], 0
+    stream.push(sound)
+    stream.end()
+    while stream.ready:
+        before = stream.waiting
+        events += recognizer.step([stream], 8)[0]
+        resets += before - stream.waiting < min(8, before)
+    assert events + stream.finish() == alone(recognizer, sound)
+    assert resets >= 2
 
 
 def test_a_crowd_too_large_for_one_step_is_divided(speaking, babble, monkeypatch):

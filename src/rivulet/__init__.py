@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from rivulet import audio
     from rivulet.live.listening import listen, listen_in_background
     from rivulet.live.microphone import Gap
-    from rivulet.recognizer import Recognizer, Stream
+    from rivulet.recognizer import Recognizer
+    from rivulet.stream import Stream
     from rivulet.text.formatter import FormatConfig, Formatter
 
 __version__ = "0.1.0"
@@ -39,7 +40,7 @@ HOMES = {
     "Formatter": "rivulet.text.formatter",
     "Gap": "rivulet.live.microphone",
     "Recognizer": "rivulet.recognizer",
-    "Stream": "rivulet.recognizer",
+    "Stream": "rivulet.stream",
     "listen": "rivulet.live.listening",
     "listen_in_background": "rivulet.live.listening",
 }

@@ -1,17 +1,13 @@
-"""`Recognizer` and `Stream`: the path from samples to events."""
+"""`Recognizer`: what all streams share, and the step that advances them."""
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import numpy.typing as npt
-
-from rivulet.acoustic.batching import step_together
-from rivulet.acoustic.engine import Engine, FloatArray
+from rivulet.acoustic.batching import AHEAD_MS, step_together
 from rivulet.acoustic.frames import FRAME_S, HOP, algorithmic_latency_ms
-from rivulet.acoustic.frontend import Frontend, SampleBlock
+from rivulet.acoustic.frontend import Frontend, joined
 from rivulet.acoustic.names import DEFAULT_ENGINE, EngineName
 from rivulet.audio import SAMPLE_RATE, Sound, open_sound
 from rivulet.checkpoint import DEFAULT_NAME, Checkpoint, load
@@ -20,15 +16,15 @@ from rivulet.decoding.graph import DecodingGraph
 from rivulet.decoding.settings import DecoderName, DecoderSettings, TimingConfig
 from rivulet.decoding.strategy import BeamDecoding, Decoding, GreedyDecoding
 from rivulet.endpoint import EndpointConfig
-from rivulet.errors import AudioError, ConfigError
-from rivulet.events import Event, Partial, Transcript, Word
+from rivulet.errors import ConfigError
+from rivulet.events import Event, Transcript
 from rivulet.language.model import LanguageModel
 from rivulet.segmenter import Segmenter
+from rivulet.stream import Stream
 from rivulet.text.formatter import formatted
 
 BLOCK_MS = (40, 80, 160, 320)  # blocks that can be chosen
 DEFAULT_BLOCK_MS = 160
-TAIL_S = 0.4  # silence fed at the end: CTC shows the last letters a little after they were spoken
 
 
 @dataclass(frozen=True)
@@ -177,7 +173,7 @@ class Recognizer:
         sample_rate: int = SAMPLE_RATE,
         hot_words: Mapping[str, float] | None = None,
         decoder: Decoder | None = None,
-    ) -> "Stream":
+    ) -> Stream:
         """Return a new live signal of `sample_rate` Hz, with hot phrases and their boosts in nats.
 
         Hot words cost a fifth of a second to prepare; share them with `with_hot_words`. For
@@ -189,14 +185,16 @@ class Recognizer:
         """
         return Stream(self.with_hot_words(hot_words or {}), sample_rate, decoder)
 
-    def step(self, streams: Sequence["Stream"]) -> list[list[Event]]:
-        """Advance every stream that has a block ready by one block, all in one step of the network.
+    def step(self, streams: Sequence[Stream], ahead: int = 1) -> list[list[Event]]:
+        """Advance every stream that has a block ready, all in one step of the network.
 
         Feed them with `Stream.push`; call again while any is `ready`. A stream's events are the
-        same, bit for bit, whatever else is in `streams`.
+        same, bit for bit, whatever else is in `streams`, and whatever `ahead` is.
 
         Args:
             streams: each once, made by this recognizer or one of the same model and block.
+            ahead: blocks of a stream that go through the network at once where so many wait, which
+                costs less: what is recorded can wait for `blocks_ahead`, what is live should not.
 
         Returns:
             The events of each; a stream that has no block ready has none.
@@ -204,21 +202,27 @@ class Recognizer:
         Raises:
             ConfigError: a stream is of another model or block, or is there twice.
         """
-        ready = [stream for stream in streams if stream.ready]
         self._check_company(streams)
-        blocks = [stream.next_block() for stream in ready]
-        stepped = step_together(
-            self.checkpoint.engine,
-            [block.samples for block in blocks],
-            [stream.state for stream in ready],
-        )
-        events = {
-            id(stream): stream.advance(block, log_probs, state)
-            for stream, block, (log_probs, state) in zip(ready, blocks, stepped, strict=True)
-        }
+        events: dict[int, list[Event]] = {}
+        crowds: dict[int, list[Stream]] = {}  # by the blocks that they advance
+        for stream in streams:
+            if count := min(stream.waiting, max(1, ahead)):
+                crowds.setdefault(count, []).append(stream)
+        for count, crowd in crowds.items():
+            blocks = [stream.next_blocks(count) for stream in crowd]
+            samples = [joined(taken) for taken in blocks]
+            stepped = step_together(self.checkpoint.engine, samples, [s.state for s in crowd])
+            for stream, taken, (log_probs, state) in zip(crowd, blocks, stepped, strict=True):
+                events[id(stream)] = stream.advance(taken, log_probs, state)
         return [events.get(id(stream), []) for stream in streams]
 
-    def _check_company(self, streams: Sequence["Stream"]) -> None:
+    @property
+    def blocks_ahead(self) -> int:
+        """Blocks of what is recorded that should go through the network at once."""
+        frames = self.block_ms // round(1000 * FRAME_S)
+        return AHEAD_MS // self.block_ms if self.checkpoint.engine.joins(frames) else 1
+
+    def _check_company(self, streams: Sequence[Stream]) -> None:
         strange = [s for s in streams if s.runs_on != (self.checkpoint.engine, self.block_ms)]
         if strange:
             raise ConfigError(
@@ -252,127 +256,6 @@ class Recognizer:
             events = [event for block in blocks for event in stream.accept(block)]
         events += stream.finish()
         return Transcript(formatted(events), stream.seconds)
-
-
-class Stream:
-    """One live signal: a state of constant size.
-
-    Frontend → network → segmenter. Feed it any pieces; the events do not depend on how the signal
-    is cut. Use it alone with `accept` and `finish`, or push sound into many and let
-    `Recognizer.step` advance them together.
-    """
-
-    def __init__(
-        self,
-        recognizer: Recognizer,
-        sample_rate: int = SAMPLE_RATE,
-        decoder: Decoder | None = None,
-    ) -> None:
-        """Begin at time 0; use `Recognizer.stream`."""
-        self._recognizer = recognizer
-        self._frontend = recognizer.frontend(sample_rate)
-        self._state = recognizer.checkpoint.engine.layout.zeros()
-        self._segmenter = recognizer.segmenter(decoder)
-        self._blocks: deque[SampleBlock] = deque()
-        self._ended = False
-        self._finished = False
-
-    def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled.
-
-        Raises:
-            ConfigError: always; a stream lives where its sound comes in.
-        """
-        raise ConfigError(
-            "a stream cannot be pickled; send its samples or its events to the other process, and "
-            "begin a stream there with recognizer.stream()."
-        )
-
-    def accept(self, samples: npt.NDArray[Any]) -> list[Event]:
-        """Hear `samples`, float32 in [-1, 1] or int16, (n,) or (n, channels); return their events.
-
-        Raises:
-            AudioError: the samples are not finite, not sound, or come after the end; the stream
-                stays as it was.
-        """
-        self.push(samples)
-        return self._drain()
-
-    def finish(self) -> list[Event]:
-        """Decode what is still on its way, to the last sample, and return the last events."""
-        if self._finished:
-            return []
-        self.end()
-        events = self._drain()
-        self._finished = True
-        return events + self._segmenter.flush(round(self._frontend.seconds, 3))
-
-    def push(self, samples: npt.NDArray[Any]) -> None:
-        """Take samples as `accept` does, and leave the computing to `Recognizer.step`.
-
-        Raises:
-            AudioError: as `accept`.
-        """
-        if self._ended:
-            raise AudioError("the stream is finished; begin another with recognizer.stream().")
-        self._blocks.extend(self._frontend.push(samples))
-
-    def end(self) -> None:
-        """Take no more samples; what is left becomes blocks, and then `finish` costs nothing."""
-        if not self._ended:
-            self._ended = True
-            lookahead_s = self._recognizer.checkpoint.config.lookahead * FRAME_S
-            self._blocks.extend(self._frontend.flush(TAIL_S + lookahead_s))
-
-    @property
-    def ready(self) -> bool:
-        """Whether a block waits for `Recognizer.step`."""
-        return bool(self._blocks)
-
-    def partial(self) -> Partial:
-        """Return the open segment as it reads now; asking changes nothing."""
-        return self._segmenter.partial()
-
-    def words(self) -> tuple[Word, ...]:
-        """Return the open segment's words as they are now; asking changes nothing."""
-        return self._segmenter.words()
-
-    @property
-    def seconds(self) -> float:
-        """Sound heard so far."""
-        return self._frontend.seconds
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of samples waiting for their block, and of what the network remembers."""
-        return self._frontend.nbytes + self._state.nbytes
-
-    def _drain(self) -> list[Event]:
-        events: list[Event] = []
-        while self._blocks:
-            events += self._recognizer.step([self])[0]
-        return events
-
-    @property  # from here on: what `Recognizer.step` needs of a stream
-    def runs_on(self) -> tuple[Engine, int]:
-        """The engine, and the block in milliseconds."""
-        return self._recognizer.checkpoint.engine, self._recognizer.block_ms
-
-    @property
-    def state(self) -> FloatArray:
-        """What the network remembers, (1, size)."""
-        return self._state
-
-    def next_block(self) -> SampleBlock:
-        """Take the block that waits longest."""
-        return self._blocks.popleft()
-
-    def advance(self, block: SampleBlock, log_probs: FloatArray, state: FloatArray) -> list[Event]:
-        """Take what the network made of `block`: (k, columns), and the state after it."""
-        events = self._segmenter.push(log_probs, block.at)
-        layout = self._recognizer.checkpoint.engine.layout
-        self._state = layout.reset_recurrent(state) if self._segmenter.wants_reset else state
-        return events
 
 
 def _greedy(loaded: Checkpoint) -> GreedyDecoding:

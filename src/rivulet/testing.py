@@ -75,6 +75,9 @@ class _ScriptedEngine:
     def __init__(self, rows: FloatArray) -> None:
         self._rows = rows
 
+    def joins(self, frames: int) -> bool:
+        return True
+
     def step(self, samples: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
         count = ((samples.shape[1] - WINDOW) // HOP + 1) // STRIDE
         begin = state[:, :1].astype(int)

@@ -18,7 +18,8 @@ import numpy as np
 from rivulet.checkpoint import DEFAULT_NAME
 from rivulet.errors import AudioError, ConfigError
 from rivulet.events import Event, Final, Partial, Word
-from rivulet.recognizer import Recognizer, Stream
+from rivulet.recognizer import Recognizer
+from rivulet.stream import Stream
 
 GRAMMAR_BOOST = 4.0  # nats that a phrase of the grammar gains, as `--hot-word` gives by default
 UNKNOWN = "[unk]"  # vosk's word for everything outside the grammar; it boosts nothing

@@ -7,6 +7,7 @@ import numpy as np
 from rivulet.acoustic.engine import Engine, FloatArray
 
 LARGEST = 64  # streams in one step: more gain nothing, and what a step needs in memory is bounded
+AHEAD_MS = 1280  # sound of one recording in one step: more gains nothing
 
 
 def step_together(

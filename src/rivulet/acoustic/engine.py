@@ -53,6 +53,12 @@ class Engine(Protocol):
     def layout(self) -> StateLayout:
         """What a stream's state looks like."""
 
+    def joins(self, frames: int) -> bool:
+        """Say whether several blocks of so many output frames cost less in one step.
+
+        They are the same bits then.
+        """
+
     def step(self, samples: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Advance B streams by one block.
 

@@ -1,5 +1,6 @@
 """`Frontend`: samples of any rate, in any pieces → the blocks that an engine takes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy.typing as npt
 
 from rivulet.acoustic.engine import FloatArray
 from rivulet.acoustic.features import SampleBlocks
-from rivulet.acoustic.frames import seconds_of
+from rivulet.acoustic.frames import HOP, WINDOW, seconds_of
 from rivulet.audio import SAMPLE_RATE, Resampler
 
 
@@ -18,6 +19,14 @@ class SampleBlock:
 
     samples: FloatArray
     at: float
+
+
+def joined(blocks: Sequence[SampleBlock]) -> FloatArray:
+    """Return what several blocks in a row look at: each begins with the end of the one before."""
+    if len(blocks) == 1:
+        return blocks[0].samples
+    fresh = [block.samples[WINDOW - HOP :] for block in blocks[1:]]
+    return np.concatenate([blocks[0].samples, *fresh])
 
 
 class Frontend:

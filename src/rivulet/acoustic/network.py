@@ -103,6 +103,10 @@ class TorchEngine:
         capability = torch.backends.cpu.get_cpu_capability()  # such as AVX2: kernels differ in it
         return f"torch {torch.__version__} {capability}"
 
+    def joins(self, frames: int) -> bool:
+        """No: torch's sums depend on how many frames there are."""
+        return False
+
     @torch.inference_mode()
     def step(self, samples: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Advance B streams by one block, each by itself: torch's sums depend on the batch."""

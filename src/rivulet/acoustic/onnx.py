@@ -97,6 +97,13 @@ class OnnxEngine:
         """What its last bits depend on."""
         return f"onnxruntime {onnxruntime.__version__} {instruction_set()}"
 
+    def joins(self, frames: int) -> bool:
+        """Say whether blocks should be joined: with 8 bits they cost the same, a graph is of one.
+
+        The row convolution adds up in another order where its output is a single frame.
+        """
+        return self.name == "onnx" and frames > 1
+
     def step(self, samples: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Advance B streams by one block; a row is the same bits whatever the other rows hold."""
         total = (samples.shape[1] - (WINDOW - HOP)) // STEP

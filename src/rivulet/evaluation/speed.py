@@ -103,7 +103,7 @@ class TimedEngine:
         """Stand before `engine`."""
         self._engine = engine
         self.layout, self.name, self.threads = engine.layout, engine.name, engine.threads
-        self.arithmetic = engine.arithmetic
+        self.arithmetic, self.joins = engine.arithmetic, engine.joins
         self.seconds, self.blocks = 0.0, 0
 
     def step(self, samples: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:

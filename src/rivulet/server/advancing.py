@@ -21,8 +21,9 @@ import numpy.typing as npt
 from rivulet.acoustic.batching import LARGEST
 from rivulet.errors import RivuletError
 from rivulet.events import Event, Final
-from rivulet.recognizer import Recognizer, Stream
+from rivulet.recognizer import Recognizer
 from rivulet.server.metrics import Metrics
+from rivulet.stream import Stream
 from rivulet.writers import Formatter
 
 AT_ONCE = 16_000  # samples whose filtering costs less than the way to a thread and back
