@@ -6,7 +6,7 @@ from pybind11.setup_helpers import Pybind11Extension
 from setuptools import find_namespace_packages, setup
 
 SEARCH = "src/rivulet/decoding/_beam"
-HEADERS = ("sections", "ngram", "graph", "pieces", "states", "search", "reading")
+HEADERS = ("sections", "ngram", "graph", "subwords", "states", "search", "reading")
 # sums in the order and precision that are written, so that every machine finds the same words
 FLAGS = ["/O2", "/fp:precise"] if sys.platform == "win32" else ["-O3", "-ffp-contract=off", "-Wall"]
 MODELS = ("default", "tiny")  # in the wheel, so that it works from any folder

@@ -26,7 +26,11 @@ from rivulet.writers import event_to_dict
 
 # random weights are sure of phones that no word begins with, so every phone has to be tried
 PATIENT = BeamConfig(
-    beam_tokens=12, beam_threshold=16.0, token_threshold=1000.0, lm_weight=0.65, word_score=0.0
+    beam_tokens=12,
+    beam_threshold=16.0,
+    beam_token_threshold=1000.0,
+    lm_weight=0.65,
+    word_insertion_bonus=0.0,
 )
 
 
@@ -191,10 +195,10 @@ def test_beam_flags_need_the_beam(small):
     flags = Namespace(
         beam_size=None,
         lm_weight=1.0,
-        word_score=None,
+        word_insertion_bonus=None,
         prior_weight=None,
-        piece_weight=None,
-        piece_score=None,
+        subword_weight=None,
+        subword_bonus=None,
         hot_word=[],
         hot_words=None,
         alternatives=0,

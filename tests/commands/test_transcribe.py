@@ -353,9 +353,9 @@ def test_a_name_outside_the_console_is_escaped(tmp_path, quick, monkeypatch):
     [
         ["--lm-weight", "nan"],
         ["--lm-weight", "inf"],
-        ["--word-score", "nan"],
+        ["--word-insertion-bonus", "nan"],
         ["--prior-weight", "-inf"],
-        ["--piece-score", "x"],
+        ["--subword-bonus", "x"],
         ["--beam-size", "1"],
         ["--beam-size", "nan"],
     ],

@@ -21,11 +21,13 @@ WIDE = BeamConfig(
     beam_size=2000,
     beam_tokens=8,
     beam_threshold=1000.0,
-    token_threshold=1000.0,
+    beam_token_threshold=1000.0,
     lm_weight=0.7,
-    word_score=0.0,
+    word_insertion_bonus=0.0,
 )
-NARROW = BeamConfig(beam_size=20, beam_tokens=6, beam_threshold=16.0, lm_weight=0.7, word_score=0.0)
+NARROW = BeamConfig(
+    beam_size=20, beam_tokens=6, beam_threshold=16.0, lm_weight=0.7, word_insertion_bonus=0.0
+)
 
 
 @pytest.fixture(autouse=True, params=["native", "flashlight"])
@@ -152,7 +154,7 @@ def test_a_settled_word_is_never_revised(graph, seed):
 
 
 def test_a_word_is_shown_in_the_pause_after_it_though_words_cost(graph):
-    decoder = BeamDecoder(graph, dataclasses.replace(NARROW, word_score=-4.0))
+    decoder = BeamDecoder(graph, dataclasses.replace(NARROW, word_insertion_bonus=-4.0))
     decoder.push(np.concatenate([spelled("BAA"), np.repeat(spelled("BAA")[1:2], 4, axis=0)]))
     assert [word.text for word in decoder.words()] == ["BAA"]
     assert decoder.settled() == 0
@@ -224,7 +226,7 @@ def test_a_phone_far_less_likely_than_another_is_not_tried(graph):
     said[1, PHONES.tokens.index("AA")] = -7.0
     hot = graph.with_hot_words({"BAA": 20.0})
     for threshold, text in ((6.0, "BEE"), (8.0, "BAA")):
-        config = dataclasses.replace(NARROW, token_threshold=threshold)
+        config = dataclasses.replace(NARROW, beam_token_threshold=threshold)
         assert [word.text for word in decode(hot, said, config)] == [text]
 
 
@@ -307,10 +309,10 @@ def test_priors_must_fit_the_phones(graph):
     [
         {"beam_size": 0},
         {"beam_tokens": 101},
-        {"piece_weight": -0.1},
-        {"piece_score": 1.0, "lm_weight": 0.0},
+        {"subword_weight": -0.1},
+        {"subword_bonus": 1.0, "lm_weight": 0.0},
         {"beam_threshold": 0.0},
-        {"token_threshold": 0.0},
+        {"beam_token_threshold": 0.0},
         {"lm_weight": -1.0},
         {"prior_weight": -0.1},
     ],

@@ -38,11 +38,11 @@ configs = st.builds(
     beam_size=st.integers(1, 60),
     beam_tokens=st.integers(1, 8),
     beam_threshold=st.floats(2.0, 40.0),
-    token_threshold=st.floats(1.0, 20.0),
+    beam_token_threshold=st.floats(1.0, 20.0),
     lm_weight=st.floats(0.1, 2.0),
-    word_score=st.floats(-4.0, 2.0),
-    piece_weight=st.sampled_from([0.0, 0.5]),
-    piece_score=st.sampled_from([0.0, 2.0]),
+    word_insertion_bonus=st.floats(-4.0, 2.0),
+    subword_weight=st.sampled_from([0.0, 0.5]),
+    subword_bonus=st.sampled_from([0.0, 2.0]),
 )
 
 

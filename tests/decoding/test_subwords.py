@@ -18,7 +18,7 @@ from rivulet.tokenizer import BLANK, Tokenizer
 PIECES = Tokenizer((BLANK, "▁B", "EE", "▁BEE", "▁A", "AA"))
 WORDS = ("BEE", "BAA", "QUIZ")
 PHONES_ALONE = beams.BEAM
-BEAM = dataclasses.replace(PHONES_ALONE, piece_weight=0.5, piece_score=2.0)
+BEAM = dataclasses.replace(PHONES_ALONE, subword_weight=0.5, subword_bonus=2.0)
 
 
 @pytest.fixture(autouse=True, params=["native", "flashlight"])

@@ -398,7 +398,7 @@ def settings(folder: Path) -> None:
     for setting in (
         ["--lm-weight", "nan"],
         ["--lm-weight", "inf"],
-        ["--word-score", "nan"],
+        ["--word-insertion-bonus", "nan"],
         ["--prior-weight", "nan"],
         ["--beam-size", "1"],
     ):

@@ -11,9 +11,9 @@ BEAM = BeamConfig(  # wide enough that nothing is lost
     beam_size=50,
     beam_tokens=8,
     beam_threshold=100.0,
-    token_threshold=1000.0,
+    beam_token_threshold=1000.0,
     lm_weight=0.7,
-    word_score=0.0,
+    word_insertion_bonus=0.0,
 )
 PHONES = Tokenizer((BLANK, "AA", "B", "IY"))
 LEXICON = (("A", ("AA",)), ("BAA", ("B", "AA")), ("BEE", ("B", "IY")), ("BEEBEE", ("B", "IY") * 2))

@@ -96,14 +96,16 @@ def add_decoder_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--beam-size", type=at_least_two, metavar="N", help="hypotheses kept")
     group.add_argument("--lm-weight", type=finite, metavar="W", help="weight of the language model")
-    group.add_argument("--word-score", type=finite, metavar="NATS", help="added for every word")
+    group.add_argument(
+        "--word-insertion-bonus", type=finite, metavar="NATS", help="added for every word"
+    )
     group.add_argument(
         "--prior-weight", type=finite, metavar="W", help="of the phones' priors, taken off"
     )
     group.add_argument(
-        "--piece-weight", type=finite, metavar="W", help="of the pieces a word is spelled with"
+        "--subword-weight", type=finite, metavar="W", help="of the pieces a word is spelled with"
     )
-    group.add_argument("--piece-score", type=finite, metavar="NATS", help="added for every piece")
+    group.add_argument("--subword-bonus", type=finite, metavar="NATS", help="added for every piece")
     group.add_argument(
         "--hot-word",
         action="append",

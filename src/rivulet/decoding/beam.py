@@ -139,18 +139,18 @@ def _native(
 ) -> Any:
     from rivulet.decoding import _beam
 
-    reads_pieces = pieces is not None and config.reads_pieces
-    currency = config.lm_weight if reads_pieces else 1.0  # pieces are weighed with the n-gram
+    reads_subwords = pieces is not None and config.reads_subwords
+    currency = config.lm_weight if reads_subwords else 1.0  # pieces are weighed with the n-gram
     settings = {
         "beam_size": config.beam_size,
         "beam_tokens": config.beam_tokens,
         "beam_threshold": config.beam_threshold,
-        "token_threshold": config.token_threshold,
+        "beam_token_threshold": config.beam_token_threshold,
         "lm_weight": config.lm_weight,
-        "word_score": config.word_score,
-        "piece_weight": config.piece_weight / currency,
-        "piece_score": config.piece_score / currency,
-        "reads_pieces": reads_pieces,
+        "word_insertion_bonus": config.word_insertion_bonus,
+        "subword_weight": config.subword_weight / currency,
+        "subword_bonus": config.subword_bonus / currency,
+        "reads_subwords": reads_subwords,
         "first_phone": len(pieces or ()),
         "alternatives": alternatives,
         "prune_every": PRUNE_EVERY,
@@ -159,7 +159,7 @@ def _native(
     }
     columns = {phone: column for column, phone in enumerate(graph.phones.tokens)}
     return _beam.Search(
-        graph.native(pieces if reads_pieces else None),
+        graph.native(pieces if reads_subwords else None),
         settings,
         emission_bonus(priors, config, len(graph.phones)),
         [BLANK_ID, *(columns[phone] for phone in graph.phone_numbers)],

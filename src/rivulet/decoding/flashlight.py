@@ -105,7 +105,7 @@ class FlashlightSearch:
         self._search.decode_begin()
         self._open: list[_Searched] = []  # the open frames
         self._settled: list[SpokenWord] = []  # left the search
-        self._said: list[int] = []  # their ids
+        self._settled_ids: list[int] = []  # their ids
         self._open_since: int | None = None  # frame in which the first open word began
         self._read: _Reading | None = None
 
@@ -149,7 +149,7 @@ class FlashlightSearch:
         # flashlight tries the likeliest columns; those that no word has keep unlikely phones out
         emissions = searched.emissions
         self._padded[: len(emissions)] = emissions
-        self._padded[len(emissions) :] = emissions.max() - self._config.token_threshold
+        self._padded[len(emissions) :] = emissions.max() - self._config.beam_token_threshold
         self._search.decode_step(self._padded.ctypes.data, 1, len(self._padded))
         self._read = None
         if len(self._open) % PRUNE_EVERY == 0:
@@ -211,20 +211,22 @@ class FlashlightSearch:
         would be shown that much later. DISPLAY_BONUS, and what its pieces would gain, is more than
         it owes: words sooner, more revisions.
         """
-        debt = min(0.0, self._config.word_score) - DISPLAY_BONUS
-        near = [path for path in found if path.score >= best.score + debt]
-        return max(near, key=lambda path: path.score + debt * _is_open(path, len(self._open)))
+        pending_penalty = min(0.0, self._config.word_insertion_bonus) - DISPLAY_BONUS
+        near = [path for path in found if path.score >= best.score + pending_penalty]
+        return max(
+            near, key=lambda path: path.score + pending_penalty * _is_open(path, len(self._open))
+        )
 
     def _prune(self) -> None:
         """Forget what no live hypothesis needs: n-gram states, and words settled for good."""
         reading = self._reading()
-        self._scorer.keep(self._said + spoken for spoken in reading.spoken)
+        self._scorer.keep(self._settled_ids + spoken for spoken in reading.spoken)
         count = self._separable(reading)
         if not count:
             return
         place = _word_ends(reading.best)[count - 1] + 1
         self._settled += self._words_of(reading.best)[:count]
-        self._said += reading.spoken[0][:count]
+        self._settled_ids += reading.spoken[0][:count]
         speaks = reading.best.tokens[place] != BLANK_ID
         self._open_since = self._frame_of(place) if speaks else None
         self._search.prune(len(self._open) - place)
@@ -302,7 +304,7 @@ def _lexicon_decoder(graph: DecodingGraph, config: BeamConfig, scorer: Any) -> A
         beam_size_token=min(config.beam_tokens, graph.columns),
         beam_threshold=config.beam_threshold,
         lm_weight=config.lm_weight,
-        word_score=config.word_score,
+        word_score=config.word_insertion_bonus,
         unk_score=-math.inf,
         sil_score=0.0,
         log_add=False,
@@ -317,10 +319,13 @@ def _subword_scorer(
     graph: DecodingGraph, config: BeamConfig, pieces: Tokenizer | None
 ) -> SubwordScorer | None:
     """Return what pieces count, in the n-gram's currency: flashlight weighs both alike."""
-    if pieces is None or not config.reads_pieces:
+    if pieces is None or not config.reads_subwords:
         return None
-    weight, score = config.piece_weight / config.lm_weight, config.piece_score / config.lm_weight
-    return SubwordScorer(graph.words, pieces, weight, score)
+    weight, bonus = (
+        config.subword_weight / config.lm_weight,
+        config.subword_bonus / config.lm_weight,
+    )
+    return SubwordScorer(graph.words, pieces, weight, bonus)
 
 
 def _word_ends(path: Any) -> list[int]:

@@ -47,12 +47,12 @@ class ContextGraph:
 
     def step(self, node: tuple[int, ...], word: int) -> tuple[tuple[int, ...], float]:
         """Return the node after `word` and what it gains, in nats; a loss is negative."""
-        owed = self._paid.get(node, 0.0)
+        pending = self._paid.get(node, 0.0)
         spoken = (*node, word)
-        gain = max((self._boosts.get(spoken[i:], 0.0) for i in range(len(spoken))), default=0.0)
+        bonus = max((self._boosts.get(spoken[i:], 0.0) for i in range(len(spoken))), default=0.0)
         while spoken and spoken not in self._paid:
             spoken = spoken[1:]
-        return spoken, gain + self._paid.get(spoken, 0.0) - owed
+        return spoken, bonus + self._paid.get(spoken, 0.0) - pending
 
     def penalty(self, node: tuple[int, ...]) -> float:
         """Return what has to be paid back if nothing more is spoken, in nats."""

@@ -77,17 +77,17 @@ class LMScorer(LM):  # type: ignore[misc]  # flashlight has no types
 
     def _find(self, state: Any, word: int) -> tuple[Any, float]:
         words, node = self._histories[state]
-        gain = _nudge(word)
+        bonus = _tie_break(word)
         if self._phrases.phrases:
             node, paid = self._phrases.step(node, word)
-            gain += paid
+            bonus += paid
         log10_prob = self._ngram.log10_prob(words, word)
         history = ((*words, word)[-self._context :], node)
         merged = self._states.get(history)
         if merged is None:
             merged = self._states[history] = LMState()
             self._histories[merged] = history
-        return merged, log10_prob * LN_10 + gain
+        return merged, log10_prob * LN_10 + bonus
 
     def finish(self, state: Any) -> tuple[Any, float]:
         """End the sentence."""
@@ -96,7 +96,7 @@ class LMScorer(LM):  # type: ignore[misc]  # flashlight has no types
         return state, log10_prob * LN_10 - self._phrases.penalty(node)
 
 
-def _nudge(word: int) -> float:
+def _tie_break(word: int) -> float:
     """Return up to a thousandth of a nat, and for no word nothing.
 
     A quantized model scores many words alike, and a word's chance to begin a sentence is also what

@@ -16,27 +16,27 @@ class BeamConfig:
     beam_size: hypotheses kept.
     beam_tokens: columns tried in each frame: the likeliest phones, new and going on.
     beam_threshold: nats below the best at which a hypothesis is dropped.
-    token_threshold: nats below the likeliest column of a frame at which a column is not tried.
+    beam_token_threshold: nats below the likeliest column of a frame at which a column is not tried.
     lm_weight: of the n-gram's natural-log probabilities, beside 1 for the acoustic model's.
-    word_score: nats for each word; more than 0 favors many short words.
+    word_insertion_bonus: nats for each word; more than 0 favors many short words.
     prior_weight: of the phones' log priors, taken off where the model knows them. A network writes
         the frequent ones, the blank first, too easily; what the sound alone says is posterior over
         prior, and how frequent words are the n-gram knows better (Miao et al. 2015, EESEN,
         arXiv 1507.08240, section 3.2).
-    piece_weight: of the word's pieces in the network's other projection, where the model has one;
+    subword_weight: of the word's pieces in the network's other projection, where the model has one;
         see `SubwordScorer`. 0 for phones alone.
-    piece_score: nats for each of these pieces.
+    subword_bonus: nats for each of these pieces.
     """
 
     beam_size: int = 200
     beam_tokens: int = 8
     beam_threshold: float = 14.0
     lm_weight: float = 1.05
-    word_score: float = -1.5
-    token_threshold: float = 6.0
+    word_insertion_bonus: float = -1.5
+    beam_token_threshold: float = 6.0
     prior_weight: float = 0.8
-    piece_weight: float = 0.0
-    piece_score: float = 0.0
+    subword_weight: float = 0.0
+    subword_bonus: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -47,22 +47,22 @@ class BeamConfig:
         for name, most in (("beam_size", 5000), ("beam_tokens", 100)):
             if not 1 <= getattr(self, name) <= most:
                 raise ConfigError(f"{name} is {getattr(self, name)}; use 1 to {most}.")
-        for name in ("beam_threshold", "token_threshold"):
+        for name in ("beam_threshold", "beam_token_threshold"):
             if not getattr(self, name) > 0.0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; use more than 0.")
-        for name in ("lm_weight", "prior_weight", "piece_weight", "piece_score"):
+        for name in ("lm_weight", "prior_weight", "subword_weight", "subword_bonus"):
             if getattr(self, name) < 0.0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; use at least 0.")
-        if self.reads_pieces and self.lm_weight == 0.0:  # pieces are scored with the n-gram
+        if self.reads_subwords and self.lm_weight == 0.0:  # pieces are scored with the n-gram
             raise ConfigError(
-                f"piece_weight is {self.piece_weight} and piece_score {self.piece_score} with an "
-                "lm_weight of 0; use more than 0 there, such as 0.01, or 0 for both."
+                f"subword_weight is {self.subword_weight} and subword_bonus {self.subword_bonus} "
+                "with an lm_weight of 0; use more than 0 there, such as 0.01, or 0 for both."
             )
 
     @property
-    def reads_pieces(self) -> bool:
+    def reads_subwords(self) -> bool:
         """Whether pieces count."""
-        return self.piece_weight > 0.0 or self.piece_score > 0.0
+        return self.subword_weight > 0.0 or self.subword_bonus > 0.0
 
 
 @dataclass(frozen=True)

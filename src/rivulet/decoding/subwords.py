@@ -24,13 +24,13 @@ class SubwordScorer:
     """What words gain by their pieces, in the last frames.
 
     A word gains `weight` times the sum over its pieces of the highest log-probability that each had
-    in the word's time, and `score` for each piece. That is no sum over alignments: the order of the
+    in the word's time, and `bonus` for each piece. That is no sum over alignments: the order of the
     pieces is not checked, and neighbors may share one. It needs no state of its own, though, so
     that the search can go on merging equal histories.
     """
 
     def __init__(
-        self, words: Sequence[str], tokenizer: Tokenizer, weight: float, score: float
+        self, words: Sequence[str], tokenizer: Tokenizer, weight: float, bonus: float
     ) -> None:
         """Begin with no frame.
 
@@ -38,31 +38,31 @@ class SubwordScorer:
             words: by id.
             tokenizer: the pieces.
             weight: of their natural-log probabilities.
-            score: nats for each piece.
+            bonus: nats for each piece.
         """
         self._words = words
         self._tokenizer = tokenizer
         self._weight = weight
-        self._score = score
-        self._gains: dict[int, float] = {}
+        self._bonus = bonus
+        self._bonuses: dict[int, float] = {}
         self._highest = np.full((1, len(tokenizer)), FLOOR, np.float32)
 
     def push(self, rows: Sequence[Floats]) -> None:
         """Take the log-probabilities (pieces,) of the last 1 to LONGEST frames up to now."""
         # row n: the highest of the last n + 1 frames
         self._highest = np.maximum.accumulate(np.stack(rows)[::-1], axis=0)
-        self._gains = {}
+        self._bonuses = {}
 
     def bonus(self, word: int) -> float:
         """Return what a word that ends now gains, in nats; a word that has no pieces gains 0."""
-        found = self._gains.get(word)
+        found = self._bonuses.get(word)
         if found is None:
-            found = self._gains[word] = self._find(self._words[word])
+            found = self._bonuses[word] = self._find(self._words[word])
         return found
 
     def _find(self, word: str) -> float:
         reach = min(FRAMES + FRAMES_A_LETTER * len(word), len(self._highest))
         highest = self._highest[reach - 1]
         pieces = self._tokenizer.pieces(word) or ()
-        said = sum(max(FLOOR, float(highest[piece])) for piece in pieces)
-        return self._weight * said + self._score * len(pieces)
+        clarity = sum(max(FLOOR, float(highest[piece])) for piece in pieces)
+        return self._weight * clarity + self._bonus * len(pieces)

@@ -104,15 +104,15 @@ class Lexicon {
   View<char> text_;
 };
 
-// Which hot phrases are under way after some words (Aho and Corasick 1975). A place is a proper
-// beginning of a phrase; each word of a phrase is paid its part of the boost as it comes, and a phrase
-// that breaks off pays back. Place 0 is none.
-class Phrases {
+// Which hot phrases are under way after some words (Aho and Corasick 1975); see hotwords.py. A node is
+// a proper beginning of a phrase; each word of a phrase is paid its part of the boost as it comes, and
+// a phrase that breaks off pays it back as a penalty. Node 0 is none.
+class ContextGraph {
  public:
   using Words = std::vector<uint32_t>;
 
-  Phrases() : places_{Words{}} {}
-  explicit Phrases(const std::vector<std::pair<Words, double>>& phrases) : Phrases() {
+  ContextGraph() : nodes_{Words{}} {}
+  explicit ContextGraph(const std::vector<std::pair<Words, double>>& phrases) : ContextGraph() {
     for (const auto& [ids, boost] : phrases) {
       boosts_[ids] = boost;
       for (size_t count = 1; count < ids.size(); ++count) {
@@ -122,35 +122,35 @@ class Phrases {
       }
       words_.insert(ids.begin(), ids.end());
     }
-    for (const auto& [place, paid] : paid_) {
-      ids_[place] = uint32_t(places_.size());
-      places_.push_back(place);
+    for (const auto& [node, paid] : paid_) {
+      ids_[node] = uint32_t(nodes_.size());
+      nodes_.push_back(node);
     }
   }
 
   bool empty() const { return boosts_.empty(); }
 
-  // The place after `word`, and what it gains in nats; a loss is negative.
-  std::pair<uint32_t, double> step(uint32_t place, uint32_t word) const {
-    if (!words_.count(word)) return {0, 0.0 - owed(place)};
-    Words said = places_[place];
-    said.push_back(word);
-    double gain = 0.0;
-    for (size_t i = 0; i < said.size(); ++i) {
-      auto found = boosts_.find(Words(said.begin() + long(i), said.end()));
-      if (found != boosts_.end()) gain = std::max(gain, found->second);
+  // The node after `word`, and what it gains in nats; a loss is negative.
+  std::pair<uint32_t, double> step(uint32_t node, uint32_t word) const {
+    if (!words_.count(word)) return {0, 0.0 - penalty(node)};
+    Words words = nodes_[node];
+    words.push_back(word);
+    double bonus = 0.0;
+    for (size_t i = 0; i < words.size(); ++i) {
+      auto found = boosts_.find(Words(words.begin() + long(i), words.end()));
+      if (found != boosts_.end()) bonus = std::max(bonus, found->second);
     }
-    while (!said.empty() && !paid_.count(said)) said.erase(said.begin());
-    uint32_t after = said.empty() ? 0 : ids_.at(said);
-    return {after, gain + owed(after) - owed(place)};
+    while (!words.empty() && !paid_.count(words)) words.erase(words.begin());
+    uint32_t after = words.empty() ? 0 : ids_.at(words);
+    return {after, bonus + penalty(after) - penalty(node)};
   }
 
-  // What has to be paid back if nothing more is said, in nats.
-  double owed(uint32_t place) const { return place ? paid_.at(places_[place]) : 0.0; }
+  // What has to be paid back if nothing more is spoken, in nats.
+  double penalty(uint32_t node) const { return node ? paid_.at(nodes_[node]) : 0.0; }
 
  private:
   std::map<Words, double> paid_, boosts_;
-  std::vector<Words> places_;
+  std::vector<Words> nodes_;
   std::map<Words, uint32_t> ids_;
   std::unordered_set<uint32_t> words_;
 };
@@ -187,11 +187,11 @@ class Graph {
 
   // The same graph in which phrases gain; `words` are those that the file lacks, numbered after its own.
   std::shared_ptr<Graph> with_hot_words(
-      std::vector<HotWord> words, const std::vector<std::pair<Phrases::Words, double>>& phrases,
+      std::vector<HotWord> words, const std::vector<std::pair<ContextGraph::Words, double>>& phrases,
       const std::vector<Sound>& sounds, const std::unordered_map<uint32_t, double>& boosts) const {
     auto made = std::make_shared<Graph>(*this);
     made->hot_words_ = std::move(words);
-    made->phrases_ = Phrases(phrases);
+    made->context_ = ContextGraph(phrases);
     made->hot_nodes_.clear();
     made->graft_all(sounds, boosts);
     made->find_root_children();
@@ -202,7 +202,7 @@ class Graph {
   const Lexicon& lexicon() const { return *lexicon_; }
   // Phones are 1 to phones(): the file's, and those that only hot words have.
   uint32_t phones() const { return phones_; }
-  const Phrases& phrases() const { return phrases_; }
+  const ContextGraph& context() const { return context_; }
   uint32_t words() const { return lexicon_->words() + uint32_t(hot_words_.size()); }
   uint32_t root() const { return root_; }
 
@@ -368,7 +368,7 @@ class Graph {
   std::vector<uint32_t> root_children_;
   std::vector<HotNode> hot_nodes_;
   std::vector<HotWord> hot_words_;
-  Phrases phrases_;
+  ContextGraph context_;
 };
 
 }  // namespace rivulet

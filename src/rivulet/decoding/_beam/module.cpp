@@ -128,12 +128,12 @@ class Stream {
     s.beam_size = from["beam_size"].cast<int>();
     s.beam_tokens = from["beam_tokens"].cast<int>();
     s.beam_threshold = from["beam_threshold"].cast<double>();
-    s.token_threshold = from["token_threshold"].cast<double>();
+    s.beam_token_threshold = from["beam_token_threshold"].cast<double>();
     s.lm_weight = from["lm_weight"].cast<double>();
-    s.word_score = from["word_score"].cast<double>();
-    s.piece_weight = from["piece_weight"].cast<double>();
-    s.piece_score = from["piece_score"].cast<double>();
-    s.reads_pieces = from["reads_pieces"].cast<bool>();
+    s.word_insertion_bonus = from["word_insertion_bonus"].cast<double>();
+    s.subword_weight = from["subword_weight"].cast<double>();
+    s.subword_bonus = from["subword_bonus"].cast<double>();
+    s.reads_subwords = from["reads_subwords"].cast<bool>();
     s.first_phone = from["first_phone"].cast<int>();
     s.alternatives = from["alternatives"].cast<int>();
     s.prune_every = from["prune_every"].cast<int>();

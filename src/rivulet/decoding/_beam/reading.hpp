@@ -50,12 +50,12 @@ inline void Search::unique_links() {
 
 // The best hypothesis if each had paid for its open word already; see BeamDecoder.
 inline uint32_t Search::choose_shown(uint32_t best) const {
-  double debt = std::min(0.0, s_.word_score) - s_.display_bonus;
-  double least = live_[best].score + debt, most = -INFINITY;
+  double pending_penalty = std::min(0.0, s_.word_insertion_bonus) - s_.display_bonus;
+  double least = live_[best].score + pending_penalty, most = -INFINITY;
   uint32_t shown = best;
   for (uint32_t i = 0; i < live_.size(); ++i) {
     if (live_[i].score < least) continue;
-    double value = live_[i].score + (is_open(i) ? debt : 0.0);
+    double value = live_[i].score + (is_open(i) ? pending_penalty : 0.0);
     if (value > most) {
       most = value;
       shown = i;
@@ -157,18 +157,18 @@ inline std::vector<Word> Search::finish_settled() {
   }
   std::vector<int> frames(heard_.begin() + long(place), heard_.end());
   std::vector<float> rest(emissions_.begin() + long(place * size_t(columns_)), emissions_.end());
-  std::vector<PieceGains::Row> rows;
-  if (s_.reads_pieces) rows.assign(piece_rows_.begin() + long(place), piece_rows_.end());
+  std::vector<SubwordScorer::Row> rows;
+  if (s_.reads_subwords) rows.assign(subword_rows_.begin() + long(place), subword_rows_.end());
   alternatives_.clear();
   begin();
   for (size_t i = 0; i < frames.size(); ++i)
     take(frames[i], &rest[i * size_t(columns_)],
-         s_.reads_pieces ? std::move(rows[i]) : PieceGains::Row{});
+         s_.reads_subwords ? std::move(rows[i]) : SubwordScorer::Row{});
   return words;
 }
 
 // Forgets what no live hypothesis needs: states, links, and words settled for good.
-inline void Search::tidy() {
+inline void Search::prune() {
   const Reading& read = reading();
   words_at(live_[read.best].link, own_);
   size_t count = separable(size_t(read.shared));
@@ -209,7 +209,7 @@ inline void Search::drop_frames(size_t place) {
   heard_.erase(heard_.begin(), heard_.begin() + long(place));
   emissions_.erase(emissions_.begin(), emissions_.begin() + long(place * size_t(columns_)));
   most_.erase(most_.begin(), most_.begin() + long(place));
-  if (s_.reads_pieces) piece_rows_.erase(piece_rows_.begin(), piece_rows_.begin() + long(place));
+  if (s_.reads_subwords) subword_rows_.erase(subword_rows_.begin(), subword_rows_.begin() + long(place));
   base_ += place;
   double most = -INFINITY;
   for (const Live& live : live_) most = std::max(most, live.score);

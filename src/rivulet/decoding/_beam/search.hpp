@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "graph.hpp"
-#include "pieces.hpp"
+#include "subwords.hpp"
 #include "states.hpp"
 
 namespace rivulet {
@@ -25,9 +25,9 @@ constexpr uint32_t kNoLink = 0xffffffffu;
 
 struct Settings {
   int beam_size, beam_tokens;
-  double beam_threshold, token_threshold, lm_weight, word_score;
-  double piece_weight, piece_score;  // in the n-gram's currency: already divided by lm_weight
-  bool reads_pieces;
+  double beam_threshold, beam_token_threshold, lm_weight, word_insertion_bonus;
+  double subword_weight, subword_bonus;  // in the n-gram's currency: already divided by lm_weight
+  bool reads_subwords;
   int first_phone;  // columns of pieces before the phones'
   int alternatives;
   int prune_every;       // frames
@@ -47,20 +47,20 @@ struct Word {
 class Search {
  public:
   Search(std::shared_ptr<const Graph> graph, const Settings& settings,
-         std::vector<float> favor, std::vector<int> columns_of_phones, std::vector<float> nudges)
+         std::vector<float> favor, std::vector<int> columns_of_phones, std::vector<float> noise)
       : graph_(std::move(graph)),
         s_(settings),
         phones_(int(favor.size())),
         columns_(2 * int(favor.size())),
         favor_(std::move(favor)),
-        nudges_(std::move(nudges)),
+        noise_(std::move(noise)),
         column_of_(std::move(columns_of_phones)),
         states_(graph_->ngram().order() - 1),
-        pieces_(*graph_, settings.piece_weight, settings.piece_score, settings.reads_pieces),
+        subwords_(*graph_, settings.subword_weight, settings.subword_bonus, settings.reads_subwords),
         before_(favor_.size(), -INFINITY) {
     check();
     before_[kBlank] = 0.0f;  // before the first frame is the blank
-    unread_.assign(s_.reads_pieces ? size_t(s_.first_phone) : 0, -INFINITY);
+    unread_.assign(s_.reads_subwords ? size_t(s_.first_phone) : 0, -INFINITY);
     size_t entries = 1024;
     while (entries < size_t(s_.beam_size) * 32) entries *= 2;
     scores_.resize(entries);
@@ -92,7 +92,7 @@ class Search {
         throw std::invalid_argument("log_probs hold " + std::to_string(phones[i]) + " in frame " +
                                     std::to_string(frame_) + "; give natural-log probabilities.");
     silent_ = std::max_element(phones, phones + phones_) == phones;
-    read_pieces(row);
+    read_subwords(row);
     bool needless = std::min(phones[kBlank], before_[kBlank]) > s_.blank_skip;
     if (!needless || heard_.empty()) {
       make_emissions(phones);
@@ -160,15 +160,15 @@ class Search {
     for (int column : column_of_)
       if (column < 0 || column >= phones_)
         throw std::invalid_argument("a phone has a column outside the log_probs.");
-    if (nudges_.empty() || nudges_.size() % size_t(columns_) != 0)
+    if (noise_.empty() || noise_.size() % size_t(columns_) != 0)
       throw std::invalid_argument("the noise does not fit the columns.");
     if (s_.beam_size < 1 || s_.beam_size > 65535 || s_.beam_tokens < 1 || s_.first_phone < 0 ||
         s_.prune_every < 1)
       throw std::invalid_argument("the beam's settings are out of range.");
-    for (double value : {s_.beam_threshold, s_.token_threshold, s_.lm_weight, s_.word_score,
-                         s_.piece_weight, s_.piece_score, double(s_.blank_skip), s_.display_bonus})
+    for (double value : {s_.beam_threshold, s_.beam_token_threshold, s_.lm_weight, s_.word_insertion_bonus,
+                         s_.subword_weight, s_.subword_bonus, double(s_.blank_skip), s_.display_bonus})
       if (!std::isfinite(value)) throw std::invalid_argument("a setting of the beam is no number.");
-    if (s_.reads_pieces && !graph_->lexicon().has_pieces())
+    if (s_.reads_subwords && !graph_->lexicon().has_pieces())
       throw std::invalid_argument("the graph holds no pieces of words.");
   }
 
@@ -180,7 +180,7 @@ class Search {
     heard_.clear();
     emissions_.clear();
     most_.clear();
-    piece_rows_.clear();
+    subword_rows_.clear();
     settled_.clear();
     open_since_ = -1;
     base_ = 0;
@@ -197,8 +197,8 @@ class Search {
 
   // ---- one frame -------------------------------------------------------------------------------
 
-  void read_pieces(const float* row) {
-    const float floor = float(kPieceFloor);
+  void read_subwords(const float* row) {
+    const float floor = float(kSubwordFloor);
     int count = int(unread_.size());
     for (int i = 0; i < count; i += 8) {
       int end = std::min(i + 8, count), hit = 0;
@@ -212,7 +212,7 @@ class Search {
     }
   }
 
-  PieceGains::Row& unread_row() {
+  SubwordScorer::Row& unread_row() {
     taken_.clear();
     for (uint16_t piece : unread_list_) {
       taken_.emplace_back(piece, unread_[piece]);
@@ -226,38 +226,38 @@ class Search {
   // likelier than the blank), and one between words that never happens.
   void make_emissions(const float* phones) {
     row_.resize(size_t(columns_));
-    const float* nudge =
-        &nudges_[size_t(frame_) % (nudges_.size() / size_t(columns_)) * size_t(columns_)];
+    const float* noise =
+        &noise_[size_t(frame_) % (noise_.size() / size_t(columns_)) * size_t(columns_)];
     float blank_before = before_[kBlank] + favor_[kBlank];
     for (int i = 0; i < phones_; ++i) {
       float value = phones[i] + favor_[size_t(i)];
-      row_[size_t(i)] = value + nudge[i];
+      row_[size_t(i)] = value + noise[i];
       if (i == 0) continue;
       int held = phones_ + i - 1;
       bool likely = before_[size_t(i)] + favor_[size_t(i)] >= blank_before;
-      row_[size_t(held)] = (likely ? value : kNever) + nudge[held];
+      row_[size_t(held)] = (likely ? value : kNever) + noise[held];
     }
-    row_[size_t(columns_ - 1)] = kNever + nudge[columns_ - 1];
+    row_[size_t(columns_ - 1)] = kNever + noise[columns_ - 1];
   }
 
-  void take(int frame, const float* emissions, PieceGains::Row pieces) {
+  void take(int frame, const float* emissions, SubwordScorer::Row pieces) {
     heard_.push_back(frame);
     emissions_.insert(emissions_.end(), emissions, emissions + columns_);
     most_.push_back(*std::max_element(emissions, emissions + columns_));
-    if (s_.reads_pieces) {
-      piece_rows_.push_back(std::move(pieces));
-      pieces_.hear(piece_rows_);
+    if (s_.reads_subwords) {
+      subword_rows_.push_back(std::move(pieces));
+      subwords_.push(subword_rows_);
     }
     step(emissions);
     reading_.valid = false;
-    if (int(heard_.size()) % s_.prune_every == 0) tidy();
+    if (int(heard_.size()) % s_.prune_every == 0) prune();
     else if (states_.size() > size_t(s_.beam_size) * 64 + 4096) keep_live();
   }
 
   // The columns tried: the likeliest that are close enough to the very likeliest.
   void choose_columns(const float* emissions) {
     tried_.assign(size_t(columns_), 0);
-    float least = most_.back() - float(s_.token_threshold);
+    float least = most_.back() - float(s_.beam_token_threshold);
     columns_order_.clear();
     for (int i = 0; i < columns_; ++i)
       if (emissions[i] > least) columns_order_.push_back(uint16_t(i));
@@ -281,16 +281,16 @@ class Search {
 
   void end_word(const Live& from, size_t parent, double score, float promised, int token,
                 uint32_t word) {
-    Score& found = word_score(from.state, word);
+    Score& found = score_of(from.state, word);
     double value = found.value;
-    if (s_.reads_pieces) value += pieces_.gain(word);
+    if (s_.reads_subwords) value += subwords_.bonus(word);
     double gained = double(float(value) - promised);
-    double total = score + s_.lm_weight * gained + s_.word_score;
+    double total = score + s_.lm_weight * gained + s_.word_insertion_bonus;
     if (total < best_ - s_.beam_threshold) return;
     if (found.next == kNoState) {
-      uint32_t place = states_[from.state].place;
-      if (!graph_->phrases().empty()) place = graph_->phrases().step(place, word).first;
-      found.next = states_.after(from.state, word, place);
+      uint32_t node = states_[from.state].context_node;
+      if (!graph_->context().empty()) node = graph_->context().step(node, word).first;
+      found.next = states_.after(from.state, word, node);
     }
     add(total, found.next, graph_->root(), parent, token, word + 1, false);
   }
@@ -397,19 +397,19 @@ class Search {
 
   // What a word scores after a state, pieces left out: n-gram, hot phrases, and up to a thousandth of a
   // nat, so that words which a quantized model scores alike leave no ties.
-  Score& word_score(uint32_t state, uint32_t word) {
+  Score& score_of(uint32_t state, uint32_t word) {
     uint64_t h = (uint64_t(state) << 32 | word) * 0x9e3779b97f4a7c15ull;
     Score& entry = scores_[(h >> 32) & (scores_.size() - 1)];
     if (entry.state == state && entry.word == word) return entry;
     const NGram& ngram = graph_->ngram();
-    double gain = nudge_of(word);
-    if (!graph_->phrases().empty()) gain += graph_->phrases().step(states_[state].place, word).second;
+    double bonus = tie_break_of(word);
+    if (!graph_->context().empty()) bonus += graph_->context().step(states_[state].context_node, word).second;
     float log10_prob = ngram.log10_prob(contexts(state), ngram.target(word));
-    entry = {state, word, kNoState, double(log10_prob) * kLn10 + gain};
+    entry = {state, word, kNoState, double(log10_prob) * kLn10 + bonus};
     return entry;
   }
 
-  static double nudge_of(uint32_t word) {
+  static double tie_break_of(uint32_t word) {
     return -1e-3 * double(1000 + uint64_t(word) * 7919 % 10007) / 11007.0;
   }
 
@@ -433,7 +433,7 @@ class Search {
       if (nice && live.node != root) continue;
       const NGram& ngram = graph_->ngram();
       double ends = double(ngram.log10_prob(contexts(live.state), ngram.end_mark())) * kLn10 -
-                    graph_->phrases().owed(states_[live.state].place);
+                    graph_->context().penalty(states_[live.state].context_node);
       add(live.score + s_.lm_weight * double(float(ends)), live.state, live.node, i, columns_ - 1, 0,
           false);
     }
@@ -461,7 +461,7 @@ class Search {
 
   // reading.hpp: forgetting
   std::vector<Word> finish_settled();
-  void tidy();
+  void prune();
   size_t separable(size_t shared);
   void drop_frames(size_t place);
   void keep_live();
@@ -469,7 +469,7 @@ class Search {
   std::shared_ptr<const Graph> graph_;
   Settings s_;
   int phones_, columns_;
-  std::vector<float> favor_, nudges_;
+  std::vector<float> favor_, noise_;
   std::vector<int> column_of_;  // of each phone of the graph, from 1
   int frame_ = 0;
   bool silent_ = true;
@@ -487,11 +487,11 @@ class Search {
   double best_ = 0.0;
   std::vector<uint16_t> ended_;
 
-  PieceGains pieces_;
-  std::vector<PieceGains::Row> piece_rows_;
+  SubwordScorer subwords_;
+  std::vector<SubwordScorer::Row> subword_rows_;
   std::vector<float> unread_;  // the pieces' highest since the last frame that was searched
   std::vector<uint16_t> unread_list_;
-  PieceGains::Row taken_;
+  SubwordScorer::Row taken_;
 
   std::vector<float> before_, row_, emissions_, most_;
   std::vector<int> heard_;  // output frames that are open

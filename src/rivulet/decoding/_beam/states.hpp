@@ -12,10 +12,10 @@ namespace rivulet {
 
 constexpr uint32_t kNoState = 0xffffffffu;
 
-// A history: last words, the latest first, and the place in a hot phrase.
+// A history: last words, the latest first, and the node of the context graph.
 struct State {
   std::array<uint32_t, kContext> words{};
-  uint32_t place = 0;
+  uint32_t context_node = 0;
   int length = 0;
   bool known = false;  // whether `contexts` is filled in
   Contexts contexts;
@@ -33,13 +33,13 @@ class States {
   State& operator[](uint32_t i) { return states_[i]; }
   size_t size() const { return states_.size(); }
 
-  uint32_t after(uint32_t state, uint32_t word, uint32_t place) {
+  uint32_t after(uint32_t state, uint32_t word, uint32_t context_node) {
     State next;
     const State& old = states_[state];
     next.length = std::min(old.length + 1, context_);
     next.words[0] = word;
     for (int i = 1; i < next.length; ++i) next.words[size_t(i)] = old.words[size_t(i - 1)];
-    next.place = place;
+    next.context_node = context_node;
     return intern(next);
   }
 
@@ -59,10 +59,10 @@ class States {
 
  private:
   static bool same(const State& a, const State& b) {
-    return a.length == b.length && a.place == b.place && a.words == b.words;
+    return a.length == b.length && a.context_node == b.context_node && a.words == b.words;
   }
   static uint64_t hash(const State& state) {
-    uint64_t h = uint64_t(state.length) ^ (uint64_t(state.place) << 32);
+    uint64_t h = uint64_t(state.length) ^ (uint64_t(state.context_node) << 32);
     for (uint32_t word : state.words) {
       h = (h ^ word) * 0x9e3779b97f4a7c15ull;
       h ^= h >> 29;

@@ -10,27 +10,27 @@
 
 namespace rivulet {
 
-constexpr double kPieceFloor = -7.0;  // nats: a piece that was not written at all costs no more
-constexpr int kPieceFrames = 4, kPieceFramesALetter = 2, kPieceLongest = 28;
+constexpr double kSubwordFloor = -7.0;  // nats: a piece that was not written at all costs no more
+constexpr int kSubwordFrames = 4, kSubwordFramesALetter = 2, kSubwordLongest = 28;
 
-// What words gain by the network's pieces in the frames heard last; see subwords.py.
-class PieceGains {
+// What words gain by the network's pieces in the last frames; see subwords.py.
+class SubwordScorer {
  public:
   using Row = std::vector<std::pair<uint16_t, float>>;  // the pieces above the floor
 
-  // `weight` of the pieces' log-probabilities and `score` for each, in the n-gram's currency.
-  PieceGains(const Graph& graph, double weight, double score, bool used)
+  // `weight` of the pieces' log-probabilities and `bonus` for each, in the n-gram's currency.
+  SubwordScorer(const Graph& graph, double weight, double bonus, bool used)
       : graph_(graph),
         weight_(weight),
-        score_(score),
+        bonus_(bonus),
         heads_(used ? graph.most_piece() + 1 : 0, -1) {}
 
   // Takes the rows of the last frames up to now, the latest last.
-  void hear(const std::vector<Row>& rows) {
+  void push(const std::vector<Row>& rows) {
     for (uint16_t piece : touched_) heads_[piece] = -1;
     touched_.clear();
     entries_.clear();
-    frames_ = int(std::min<size_t>(rows.size(), kPieceLongest));
+    frames_ = int(std::min<size_t>(rows.size(), kSubwordLongest));
     for (int age = frames_ - 1; age >= 0; --age) {
       for (const auto& [piece, value] : rows[rows.size() - 1 - size_t(age)]) {
         if (piece >= heads_.size()) continue;  // no word has it
@@ -42,18 +42,18 @@ class PieceGains {
   }
 
   // What a word that ends now gains, in nats.
-  double gain(uint32_t word) const {
+  double bonus(uint32_t word) const {
     auto [begin, end] = graph_.pieces(word);
-    int reach = std::min(kPieceFrames + kPieceFramesALetter * int(graph_.letters(word)), frames_);
-    double said = 0.0;
+    int reach = std::min(kSubwordFrames + kSubwordFramesALetter * int(graph_.letters(word)), frames_);
+    double clarity = 0.0;
     for (const uint16_t* piece = begin; piece != end; ++piece) {
-      float most = float(kPieceFloor);
+      float most = float(kSubwordFloor);
       for (int i = heads_[*piece]; i >= 0 && entries_[size_t(i)].age < reach;
            i = entries_[size_t(i)].next)
         most = std::max(most, entries_[size_t(i)].value);
-      said += double(most);
+      clarity += double(most);
     }
-    return weight_ * said + score_ * double(end - begin);
+    return weight_ * clarity + bonus_ * double(end - begin);
   }
 
  private:
@@ -62,7 +62,7 @@ class PieceGains {
     int age, next;
   };
   const Graph& graph_;
-  double weight_, score_;
+  double weight_, bonus_;
   int frames_ = 0;
   std::vector<int> heads_;
   std::vector<Entry> entries_;
