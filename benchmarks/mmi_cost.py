@@ -17,7 +17,7 @@ from rivulet.evaluation.speed import this_machine
 from rivulet.training.batches import Batch, HeadTarget
 from rivulet.training.config import Recipe, read_recipe
 from rivulet.training.denominator import Denominator, phone_ngram
-from rivulet.training.heads import HeadedModel, consistency_losses, ctc_losses, denominator_loss
+from rivulet.training.heads import HeadedModel, cr_ctc_losses, ctc_losses, denominator_loss
 from rivulet.training.optimizer import make_optimizers, step_all
 from rivulet.training.precision import autocast
 
@@ -49,7 +49,7 @@ def step_s(
     with autocast(torch.device("cpu")):
         log_probs = model(batch.frames)
     losses = [*ctc_losses(log_probs, batch).values()]
-    losses += consistency_losses(log_probs, batch).values()
+    losses += cr_ctc_losses(log_probs, batch).values()
     if denominator is not None:
         losses.append(denominator_loss(log_probs, batch, "phones", denominator))
     model.zero_grad(set_to_none=True)

@@ -8,7 +8,7 @@ from rivulet.training.loop import RESUME_FILE
 
 TINY = Recipe(
     epochs=2,
-    plain_epochs=1,
+    clean_epochs=1,
     batch_s=9.0,
     learning_rate=3e-3,
     warmup_steps=5,

@@ -28,8 +28,8 @@ def test_a_longer_vocal_tract_sounds_lower():
         tone = torch.from_numpy(np.sin(2 * np.pi * hertz * time).astype(np.float32))
         for factor in (0.9, 1.0, 1.12):
             warped = warp_bands(log_mel(tone), centers_hz, factor)
-            heard_hz = centers_hz[int(warped.mean(0).argmax())]
-            assert heard_hz == pytest.approx(hertz / factor, rel=0.05)
+            warped_hz = centers_hz[int(warped.mean(0).argmax())]
+            assert warped_hz == pytest.approx(hertz / factor, rel=0.05)
     silence = log_mel(torch.zeros(1_600))
     torch.testing.assert_close(warp_bands(silence, centers_hz, 0.9), silence)
     frames = torch.randn(9, 80)
@@ -93,9 +93,12 @@ def test_augmentation_is_the_same_for_the_same_seed():
 def test_the_last_epochs_vary_only_the_level():
     sound = (np.random.default_rng(0).standard_normal(16_000) * 3_000).astype(np.int16)
     plain = AugmentConfig(
-        noise_probability=1.0, reverb_probability=1.0, equalizer_probability=1.0, warp=(0.9, 1.12)
+        noise_probability=1.0,
+        reverb_probability=1.0,
+        equalizer_probability=1.0,
+        vtlp_range=(0.9, 1.12),
     ).gain_only()
-    assert plain.warp == (1.0, 1.0)
+    assert plain.vtlp_range == (1.0, 1.0)
     heard = augment_sound(sound, None, plain, np.random.default_rng(5))
     gain = heard / (sound / 32768.0 + 1e-12)
     assert np.ptp(gain[np.abs(sound) > 500]) < 1e-3

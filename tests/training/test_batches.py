@@ -16,7 +16,7 @@ from rivulet.training.augment import (
 )
 from rivulet.training.batches import BatchMaker, plan_epoch
 from rivulet.training.corpus import pack
-from rivulet.training.heads import consistency_losses
+from rivulet.training.heads import cr_ctc_losses
 
 
 def test_every_utterance_is_in_one_batch_and_batches_are_bounded():
@@ -32,7 +32,7 @@ def test_every_utterance_is_in_one_batch_and_batches_are_bounded():
 
 def test_batches_of_one_moment_are_of_like_lengths_for_all_processes():
     seconds = np.random.default_rng(0).uniform(1.0, 15.0, 3001)
-    plan = plan_epoch(seconds, 60.0, 1, 1, False, world=3)
+    plan = plan_epoch(seconds, 60.0, 1, 1, False, world_size=3)
     assert len(plan) % 3 == 0
     chosen = [i for batch in plan for i in batch]
     assert len(chosen) == len(set(chosen))
@@ -48,7 +48,7 @@ def test_an_epoch_is_planned_by_the_lengths_it_will_hear(data):
     statistics = FeatureStatistics(torch.zeros(80), torch.ones(80))
     maker = BatchMaker(corpus, None, augment, FeatureConfig(), statistics, TINY.model, {}, seed=1)
     for epoch in range(3):
-        heard = maker.heard_seconds(epoch)
+        heard = maker.augmented_seconds(epoch)
         for index, seconds in enumerate(heard):
             steps = int(maker.make([index], epoch).steps[0])
             assert steps * 0.04 == pytest.approx(seconds, abs=0.3)  # the silence after it varies
@@ -66,7 +66,7 @@ def test_two_views_of_a_batch_differ_in_masks_and_bands_only(data):
         of = FeatureConfig(), statistics, TINY.model, encoded
         return BatchMaker(corpus, None, config, *of, seed=1, views=2).make([0, 2, 1], 0)
 
-    plain, masked, warped = batch(**bare), batch(), batch(**bare, warp=(0.9, 1.12))
+    plain, masked, warped = batch(**bare), batch(), batch(**bare, vtlp_range=(0.9, 1.12))
     one, two = plain.frames.chunk(2)
     assert torch.equal(one, two)
     for other in (masked, warped):
@@ -88,22 +88,22 @@ def test_views_that_are_read_alike_lose_nothing_and_padding_does_not_count(data)
     shape = len(batch.steps), int(max(batch.steps)), 5
     view = torch.randn((2, *shape[1:]), generator=torch.Generator().manual_seed(0)).log_softmax(-1)
     alike = torch.cat([view, view])
-    assert float(consistency_losses({"phones": alike}, batch)["phones"]) == pytest.approx(0.0)
+    assert float(cr_ctc_losses({"phones": alike}, batch)["phones"]) == pytest.approx(0.0)
     shorter = int(batch.steps[:2].argmin())
     noisy = alike.clone()
     noisy[shorter, int(batch.steps[shorter]) :] = -9.0
-    assert float(consistency_losses({"phones": noisy}, batch)["phones"]) == pytest.approx(0.0)
+    assert float(cr_ctc_losses({"phones": noisy}, batch)["phones"]) == pytest.approx(0.0)
     moved = alike.clone().requires_grad_()
     other = torch.full((5,), 0.2).log()
     with torch.no_grad():
         moved[2, 3] = other
     there = view[0, 3]
     expected = (there.exp() * (there - other)).sum() + (other.exp() * (other - there)).sum()
-    loss = consistency_losses({"phones": moved}, batch)["phones"]
+    loss = cr_ctc_losses({"phones": moved}, batch)["phones"]
     assert float(loss.detach()) == pytest.approx(float(expected) / 8)  # 4 utterances of 2 tokens
     loss.backward()
     assert moved.grad[0, 3].abs().sum() > 0.0
     assert moved.grad[2, 3].abs().sum() > 0.0
     one_view = dataclasses.replace(batch, steps=batch.steps[:2] + torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="one view"):
-        consistency_losses({"phones": view}, one_view)
+        cr_ctc_losses({"phones": view}, one_view)

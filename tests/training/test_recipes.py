@@ -20,10 +20,10 @@ from rivulet.training import loop
 from rivulet.training.augment import AugmentConfig
 from rivulet.training.batches import draw_epoch
 from rivulet.training.config import DataConfig, Recipe, read_recipe
+from rivulet.training.data import prepare
 from rivulet.training.export import ExportConfig, export
+from rivulet.training.initial_weights import BEST_FILE
 from rivulet.training.loop import RESUME_FILE, train
-from rivulet.training.material import gather
-from rivulet.training.start import BEST_FILE
 
 RECIPES = ROOT / "data" / "recipes"
 RATE = 16_000
@@ -72,7 +72,7 @@ def small(recipe, **changes):
     return dataclasses.replace(
         recipe,
         model=model,
-        **{"epochs": 3, "ctc_epochs": 1, "plain_epochs": 1, "batch_s": 60.0, "log_every": 1}
+        **{"epochs": 3, "ctc_epochs": 1, "clean_epochs": 1, "batch_s": 60.0, "log_every": 1}
         | changes,
     )
 
@@ -100,7 +100,7 @@ def test_with_mmi_the_last_weights_are_kept_however_dev_is_read(
     weight, last_is_kept, tmp_path, data, monkeypatch
 ):
     worse = iter([0.1, 0.2])
-    monkeypatch.setattr(loop, "error_rates", lambda *_: {"characters": next(worse)})
+    monkeypatch.setattr(loop, "dev_error", lambda *_: {"characters": next(worse)})
     recipe = Recipe(
         epochs=2,
         batch_s=60.0,
@@ -124,9 +124,9 @@ def test_corpora_are_heard_as_often_as_they_weigh(tmp_path, data):
         augment=AugmentConfig(),
         model=ModelConfig(channels=4, hidden=8, layers=1),
     )
-    material = gather(recipe, data, tmp_path, None, 1)
-    ids = [item.id for item in material.makers[0].corpus.utterances]
-    heard = [[ids[index] for batch in plan for index in batch] for plan in material.plans]
+    prepared = prepare(recipe, data, tmp_path, None, 1)
+    ids = [item.id for item in prepared.makers[0].corpus.utterances]
+    heard = [[ids[index] for batch in plan for index in batch] for plan in prepared.plans]
     first = [sum(int(name) < 20 for name in epoch) for epoch in heard]
     second = [len(epoch) - count for epoch, count in zip(heard, first, strict=True)]
     assert all(40 <= count <= 60 for count in first)  # twice all of 20, and some once more
@@ -157,9 +157,9 @@ def test_the_last_epochs_are_distorted_as_the_recipe_says(tmp_path, data):
     recipe = small(read_recipe(RECIPES / "default.json"))
     for run in ("mild", "level"):
         (tmp_path / run).mkdir()
-    material = gather(recipe, data, tmp_path / "mild", None, 1)
-    mild = [maker.augment for maker in material.makers]
-    assert mild == [recipe.augment] * 2 + [recipe.plain_augment]
-    without = dataclasses.replace(recipe, plain_augment=None)
-    level_only = gather(without, data, tmp_path / "level", None, 1).makers[-1].augment
+    prepared = prepare(recipe, data, tmp_path / "mild", None, 1)
+    mild = [maker.augment for maker in prepared.makers]
+    assert mild == [recipe.augment] * 2 + [recipe.clean_augment]
+    without = dataclasses.replace(recipe, clean_augment=None)
+    level_only = prepare(without, data, tmp_path / "level", None, 1).makers[-1].augment
     assert level_only == recipe.augment.gain_only()

@@ -13,8 +13,8 @@ from rivulet.acoustic.config import ModelConfig
 from rivulet.errors import ConfigError
 from rivulet.training.export import ExportConfig, export
 from rivulet.training.heads import HeadedModel
+from rivulet.training.initial_weights import STATISTICS_FILE, TOP, read_initial_weights, read_run
 from rivulet.training.loop import learning_rate, train
-from rivulet.training.start import STATISTICS_FILE, TOP, read_run, read_start
 from rivulet.training.targets import (
     phones,
 )
@@ -27,14 +27,14 @@ def test_training_can_begin_with_a_checkpoint(tmp_path, data):
     whole = ExportConfig("first", "characters", bits=32)
     start = export(tmp_path / "run", tmp_path / "model", whole)
     still = dataclasses.replace(recipe, learning_rate=1e-12, seed=9)
-    train(still, data, tmp_path / "tuned", read_start(str(tmp_path / "model")))
+    train(still, data, tmp_path / "tuned", read_initial_weights(str(tmp_path / "model")))
     tuned = export(tmp_path / "tuned", tmp_path / "tuned-model", whole)
     assert torch.equal(tuned.torch.statistics.mean, start.torch.statistics.mean)
     for a, b in zip(tuned.torch.model.parameters(), start.torch.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-8, rtol=0)
     wider = dataclasses.replace(still, model=ModelConfig(channels=4, hidden=64, layers=2))
     with pytest.raises(ConfigError, match=r"differs from the recipe's in [0-9]+ tensors"):
-        train(wider, data, tmp_path / "other", read_start(str(tmp_path / "model")))
+        train(wider, data, tmp_path / "other", read_initial_weights(str(tmp_path / "model")))
 
 
 def test_a_new_head_learns_over_a_frozen_trunk(tmp_path, data):
@@ -49,7 +49,7 @@ def test_a_new_head_learns_over_a_frozen_trunk(tmp_path, data):
         average_decay=0.0,
     )
     assert learning_rate(recipe, 0, 20) == recipe.learning_rate
-    train(recipe, data, tmp_path / "more", read_start(str(tmp_path / "run")))
+    train(recipe, data, tmp_path / "more", read_initial_weights(str(tmp_path / "run")))
     before, after = read_run(tmp_path / "run").model, read_run(tmp_path / "more").model
     for a, b in zip(before.trunk_parameters(), after.trunk_parameters(), strict=True):
         assert torch.equal(a, b)
@@ -65,7 +65,7 @@ def test_a_new_head_learns_over_a_frozen_trunk(tmp_path, data):
 
 
 def test_training_can_begin_with_both_heads_of_a_shipped_model():
-    start = read_start("default")
+    start = read_initial_weights("default")
     sizes = {"bpe-1000": 1000, "phones": 41}
     tokenizers = {
         name: next(t for t, _, _ in start.heads if len(t) == size) for name, size in sizes.items()
@@ -85,7 +85,7 @@ def test_a_deeper_network_begins_as_the_one_it_grows_from(tmp_path, data, cell):
         TINY, max_steps=1, model=dataclasses.replace(TINY.model, cell=cell)
     )
     train(recipe, data, tmp_path / "run")
-    run, start = read_run(tmp_path / "run"), read_start(str(tmp_path / "run"))
+    run, start = read_run(tmp_path / "run"), read_initial_weights(str(tmp_path / "run"))
     assert [layer for _, layer, _ in start.heads] == [TOP, 1]
     sizes = {name: len(tokenizer) for name, tokenizer in run.tokenizers.items()}
     deeper = HeadedModel(dataclasses.replace(recipe.model, layers=4), sizes, {"phones": 1})
@@ -115,7 +115,7 @@ def test_export_averages_the_weights_of_runs_and_checkpoints(tmp_path, data):
     train(recipe, data, tmp_path / "a")
     whole = ExportConfig("a", "characters", bits=32)
     a = export(tmp_path / "a", tmp_path / "model", whole).torch.model
-    first = read_start(str(tmp_path / "model"))
+    first = read_initial_weights(str(tmp_path / "model"))
     runs = {"b": dataclasses.replace(recipe, seed=2), "c": dataclasses.replace(recipe, seed=3)}
     for name, other in runs.items():
         train(other, data, tmp_path / name, first)
@@ -161,7 +161,7 @@ def test_a_run_keeps_the_pieces_of_what_it_begins_with(tmp_path, data, capsys):
     listed = Path(data.train[0])
     listed.write_text(listed.read_text().replace("THE BOAT", "A HOT BOAT BEE"))
     more = dataclasses.replace(recipe, head_weights={"bpe-16": 1.0, "characters": 0.5})
-    train(more, data, tmp_path / "more", read_start(str(tmp_path / "run")))
+    train(more, data, tmp_path / "more", read_initial_weights(str(tmp_path / "run")))
     assert "no head like characters: begun anew" in capsys.readouterr().err
     kept = read_run(tmp_path / "more").tokenizers["bpe-16"]
     assert kept == read_run(tmp_path / "run").tokenizers["bpe-16"]

@@ -28,8 +28,8 @@ from rivulet.training.augment import (
 )
 from rivulet.training.corpus import pack
 from rivulet.training.export import ExportConfig, export
+from rivulet.training.initial_weights import BEST_FILE, read_run
 from rivulet.training.loop import train
-from rivulet.training.start import BEST_FILE, read_run
 from rivulet.training.targets import (
     phones,
 )
@@ -144,7 +144,7 @@ def test_a_process_says_that_the_first_one_ended(monkeypatch):
         raise RuntimeError("Connection closed by peer")
 
     monkeypatch.setattr(loop.dist, "barrier", barrier)
-    second = loop.Place(1, 2, torch.device("cpu"))
+    second = loop.Rank(1, 2, torch.device("cpu"))
     with pytest.raises(ConfigError, match="the first process ended"), loop._first_alone(second):
         pass
 
@@ -180,8 +180,8 @@ def test_a_head_that_cannot_be_trained_says_why(tmp_path, data):
 
 
 def test_a_run_can_ask_two_views_to_agree(tmp_path, data):
-    augment = AugmentConfig(warp=(0.9, 1.12))
-    recipe = dataclasses.replace(TINY, consistency=0.2, augment=augment, log_every=1)
+    augment = AugmentConfig(vtlp_range=(0.9, 1.12))
+    recipe = dataclasses.replace(TINY, cr_ctc_weight=0.2, augment=augment, log_every=1)
     train(recipe, data, tmp_path / "run")
     assert read_run(tmp_path / "run").recipe == recipe
     with (tmp_path / "run" / "steps.csv").open() as file:

@@ -104,8 +104,8 @@ def run_train(args: argparse.Namespace) -> int:
     if args.processes < 1:
         raise ConfigError(f"{args.processes} processes cannot train; use at least 1.")
     from rivulet.training.config import DataConfig, read_recipe
+    from rivulet.training.initial_weights import read_initial_weights
     from rivulet.training.loop import train
-    from rivulet.training.start import read_start
 
     wanted = {"epochs": args.epochs, "max_steps": args.max_steps}
     recipe = read_recipe(args.recipe, **{k: v for k, v in wanted.items() if v is not None})
@@ -117,7 +117,7 @@ def run_train(args: argparse.Namespace) -> int:
         args.cache or str(user_cache_path("rivulet")),
         tuple(args.sentences),
     )
-    start = read_start(args.start) if args.start else None
+    start = read_initial_weights(args.start) if args.start else None
     if args.processes > 1 and "RANK" not in os.environ:
         _check(data)  # here it is one sentence; in a process among others, the others' end as well
         return _share(args.processes)
@@ -191,7 +191,7 @@ def run_export(args: argparse.Namespace) -> int:
 def _export_graphs(model: Path) -> int:
     """Write the graphs of a checkpoint that is there."""
     from rivulet.checkpoint import export_graphs
-    from rivulet.training.start import SETTINGS_FILE
+    from rivulet.training.initial_weights import SETTINGS_FILE
 
     if (model / SETTINGS_FILE).is_file():
         raise ConfigError(f"{model} is a training run; name its checkpoint's folder with --output.")

@@ -30,7 +30,7 @@ class AugmentConfig:
     time_mask_frames: int = 16
     equalizer_probability: float = 0.0
     equalizer_db: float = 6.0
-    warp: tuple[float, float] = (1.0, 1.0)
+    vtlp_range: tuple[float, float] = (1.0, 1.0)
 
     def gain_only(self) -> "AugmentConfig":
         """Return what the last epochs use: other levels, but nothing that distorts."""
@@ -40,7 +40,7 @@ class AugmentConfig:
             noise_probability=0.0,
             reverb_probability=0.0,
             equalizer_probability=0.0,
-            warp=(1.0, 1.0),
+            vtlp_range=(1.0, 1.0),
             frequency_masks=0,
             time_masks_per_s=0.0,
         )
@@ -138,8 +138,8 @@ def warp_bands(
     """
     top = centers_hz[-1]
     knee = WARP_KNEE_HZ * min(factor, 1.0) / factor
-    heard_hz = np.interp(centers_hz, [0.0, knee, top], [0.0, knee * factor, top])
-    place = np.interp(heard_hz, centers_hz, np.arange(len(centers_hz)))
+    warped_hz = np.interp(centers_hz, [0.0, knee, top], [0.0, knee * factor, top])
+    place = np.interp(warped_hz, centers_hz, np.arange(len(centers_hz)))
     low = np.minimum(place.astype(np.int64), len(centers_hz) - 2)
     part = torch.from_numpy((place - low).astype(np.float32))
     return torch.lerp(frames[:, low], frames[:, low + 1], part)

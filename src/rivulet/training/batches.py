@@ -101,7 +101,7 @@ class BatchMaker:
         texts = [self.corpus.utterances[i].text for i in rows]
         return Batch(frames, torch.tensor(steps * self.views), targets, texts, audio_s)
 
-    def heard_seconds(self, epoch: int) -> npt.NDArray[np.float64]:
+    def augmented_seconds(self, epoch: int) -> npt.NDArray[np.float64]:
         """Return each utterance's length in `epoch`, (N,): at its speed, with what follows it."""
         seconds = self.corpus.seconds()
         if self.augment is not None:
@@ -116,9 +116,9 @@ class BatchMaker:
         """(B, T, n_mels) → what the network reads; each call draws other bands and masks."""
         if self.augment is None:
             return self.statistics.normalize(log_mel)
-        if self.augment.warp != (1.0, 1.0):
+        if self.augment.vtlp_range != (1.0, 1.0):
             centers_hz = band_centers(self.features)
-            factors = [rng.uniform(*self.augment.warp) for rng in rngs]
+            factors = [rng.uniform(*self.augment.vtlp_range) for rng in rngs]
             warped = [warp_bands(f, centers_hz, w) for f, w in zip(log_mel, factors, strict=True)]
             log_mel = torch.stack(warped)
         frames = self.statistics.normalize(log_mel)
@@ -181,15 +181,15 @@ def plan_epoch(
     seed: int,
     epoch: int,
     shortest_first: bool,
-    world: int = 1,
+    world_size: int = 1,
 ) -> list[list[int]]:
     """Cut an epoch into batches of like lengths and at most `batch_s` seconds, padding included.
 
     With `shortest_first` batches come in order of length: CTC leaves its all-blank plateau on short
     utterances first (Amodei et al. 2016, section 3.3, "SortaGrad"). Otherwise their order is
-    shuffled. The batches that `world` processes compute at the same time stand one after the other
-    and are of like lengths, so that none waits for another; up to `world` - 1 batches, drawn by
-    chance, are left out of the epoch to make them come out even.
+    shuffled. The batches that `world_size` processes compute at the same time stand one after the
+    other and are of like lengths, so that none waits for another; up to `world_size` - 1 batches,
+    drawn by chance, are left out of the epoch to make them come out even.
     """
     rng = np.random.default_rng((seed, epoch))
     jittered = seconds * rng.uniform(1.0 - JITTER, 1.0 + JITTER, len(seconds))
@@ -204,9 +204,9 @@ def plan_epoch(
         batch.append(index)
     if batch:
         batches.append(batch)
-    for _ in range(len(batches) % world):
+    for _ in range(len(batches) % world_size):
         del batches[int(rng.integers(len(batches)))]
-    groups = [batches[start : start + world] for start in range(0, len(batches), world)]
+    groups = [batches[start : start + world_size] for start in range(0, len(batches), world_size)]
     if not shortest_first:
         rng.shuffle(groups)
     return [batch for group in groups for batch in group]

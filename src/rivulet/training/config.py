@@ -44,7 +44,7 @@ class Recipe:
     optimizer: `adamw`, or `muon` for the matrices below the heads and AdamW for the rest.
     head_weights: the heads and the weight of each CTC loss; the first is the model's own output.
     head_layers: the layer, counted from 1, that a head reads; others read the top.
-    consistency: weight of the loss that two views of each utterance, with other masks and bands,
+    cr_ctc_weight: weight of the loss that two views of each utterance, with other masks and bands,
         be read alike (CR-CTC); 0 for one view. A batch of two views takes twice the time.
     mmi_weight: weight of the lattice-free MMI loss of the first phone head, besides its CTC loss;
         0 for CTC alone.
@@ -54,9 +54,9 @@ class Recipe:
         nothing to tell apart.
     frozen_steps: the first steps, in which only the heads learn: a new head on a trained trunk
         would otherwise send it random gradients.
-    shortest_first_epochs: the first epochs, in which batches come in order of length.
-    plain_epochs: the last epochs, distorted by `plain_augment`: the model ends on true speech.
-    plain_augment: of these; null varies only the level.
+    sortagrad_epochs: the first epochs, in which batches come in order of length.
+    clean_epochs: the last epochs, distorted by `clean_augment`: the model ends on true speech.
+    clean_augment: of these; null varies only the level.
     corpus_weights: how often an epoch hears a corpus, by patterns of names of which the first that
         fits counts: of 2.5, twice everything and a half, drawn by chance, once more. What no
         pattern fits is heard once.
@@ -79,13 +79,13 @@ class Recipe:
         default_factory=lambda: {"characters": 0.3, "bpe-256": 0.7, "phones": 0.5, "bpe-1000": 1.0}
     )
     head_layers: dict[str, int] = field(default_factory=lambda: {"phones": 2})
-    consistency: float = 0.0
+    cr_ctc_weight: float = 0.0
     mmi_weight: float = 0.0
     phone_lm_order: int = 3
     ctc_epochs: int = 0
     frozen_steps: int = 0
-    shortest_first_epochs: int = 1
-    plain_epochs: int = 0
+    sortagrad_epochs: int = 1
+    clean_epochs: int = 0
     seed: int = 1
     log_every: int = 10
     measure_every: int = 1
@@ -93,7 +93,7 @@ class Recipe:
     model: ModelConfig = field(default_factory=ModelConfig)
     features: FeatureConfig = field(default_factory=FeatureConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    plain_augment: AugmentConfig | None = None
+    clean_augment: AugmentConfig | None = None
     corpus_weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -12,7 +12,12 @@ from rivulet.checkpoint import Checkpoint
 from rivulet.decoding.settings import BeamConfig, BeamSettings
 from rivulet.errors import ConfigError
 from rivulet.language.model import LanguageModel
-from rivulet.training.start import Start, TrainedRun, read_run, read_start
+from rivulet.training.initial_weights import (
+    InitialWeights,
+    TrainedRun,
+    read_initial_weights,
+    read_run,
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def export(run: Path, folder: Path, config: ExportConfig) -> Checkpoint:
             raise ConfigError(
                 f"the run has no head {head!r}; choose {', '.join(trained.tokenizers)}."
             )
-    trained = average(trained, [read_start(source) for source in config.average], heads)
+    trained = average(trained, [read_initial_weights(source) for source in config.average], heads)
     language_model = (
         LanguageModel.load(config.language_model) if config.language_model is not None else None
     )
@@ -67,7 +72,9 @@ def export(run: Path, folder: Path, config: ExportConfig) -> Checkpoint:
     return checkpoint.load(folder, "torch")
 
 
-def average(trained: TrainedRun, others: Sequence[Start], heads: Sequence[str]) -> TrainedRun:
+def average(
+    trained: TrainedRun, others: Sequence[InitialWeights], heads: Sequence[str]
+) -> TrainedRun:
     """Give `trained` the mean of its weights and those of `others`, each counting as much.
 
     What is averaged began with the same weights, or one with the other: a "model soup" (Wortsman
@@ -90,7 +97,7 @@ def average(trained: TrainedRun, others: Sequence[Start], heads: Sequence[str]) 
     return replace(trained, model=averaged)
 
 
-def _check_alike(trained: TrainedRun, other: Start, heads: Sequence[str]) -> None:
+def _check_alike(trained: TrainedRun, other: InitialWeights, heads: Sequence[str]) -> None:
     lacking = set(heads) - other.heads_for(trained.model, trained.tokenizers).keys()
     if lacking:
         raise ConfigError(

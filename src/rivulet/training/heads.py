@@ -117,7 +117,7 @@ def _long_enough(steps: Tensor, target: HeadTarget) -> Tensor:
     return steps >= target.lengths + blanks
 
 
-def consistency_losses(log_probs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+def cr_ctc_losses(log_probs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
     """Return how far the two views of a batch lie apart for each head, in nats per token.
 
     Each view learns what the other one says, frame by frame: the mean of both Kullback-Leibler

@@ -19,36 +19,38 @@ from rivulet.errors import ConfigError
 from rivulet.training import targets
 from rivulet.training.batches import Batch, load_batches
 from rivulet.training.config import DataConfig, Recipe
+from rivulet.training.data import TrainingData, prepare
 from rivulet.training.denominator import Denominator
+from rivulet.training.dev_error import dev_error
 from rivulet.training.heads import (
     HeadedModel,
     average_weights,
-    consistency_losses,
+    cr_ctc_losses,
     ctc_losses,
     denominator_loss,
 )
+from rivulet.training.initial_weights import BEST_FILE, InitialWeights
 from rivulet.training.log import TrainingLog, say
-from rivulet.training.material import Material, gather
 from rivulet.training.optimizer import make_optimizers, step_all
 from rivulet.training.precision import autocast
-from rivulet.training.rates import error_rates
-from rivulet.training.resume import Learner, Progressed, load_point, on_cpu, save_point
-from rivulet.training.start import BEST_FILE, Start
+from rivulet.training.resume import Progressed, TrainState, load_point, on_cpu, save_point
 
 SAVE_EVERY_S = 300.0  # seconds between two resume points: what a crash can cost
 RESUME_FILE = "last.safetensors"
 
 
 @dataclass(frozen=True)
-class Place:
-    """This process among all: its rank, their number, and the device it computes on."""
+class Rank:
+    """This process among all: its number from 0, how many there are, and its device."""
 
-    rank: int
-    world: int
+    index: int
+    world_size: int
     device: torch.device
 
 
-def train(recipe: Recipe, data: DataConfig, folder: Path, start: Start | None = None) -> Path:
+def train(
+    recipe: Recipe, data: DataConfig, folder: Path, start: InitialWeights | None = None
+) -> Path:
     """Train, or go on where an earlier call stopped; return the file of the best weights.
 
     With `start` the network begins with the weights and feature statistics of an earlier one.
@@ -56,38 +58,38 @@ def train(recipe: Recipe, data: DataConfig, folder: Path, start: Start | None = 
     Raises:
         ConfigError, ManifestError, AudioError: the settings or the data cannot be used.
     """
-    place = _join()
+    rank = _join()
     folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(recipe.seed + place.rank)
-    with _first_alone(place):
-        material = gather(recipe, data, folder, start, place.world)
-    learner = _learner(recipe, material, place, start)
-    denominator = material.denominator and material.denominator.to(place.device)
-    runner = DistributedDataParallel(learner.model) if place.world > 1 else learner.model
-    steps = sum(len(plan) // place.world for plan in material.plans)
+    torch.manual_seed(recipe.seed + rank.index)
+    with _first_alone(rank):
+        prepared = prepare(recipe, data, folder, start, rank.world_size)
+    state = _train_state(recipe, prepared, rank, start)
+    denominator = prepared.denominator and prepared.denominator.to(rank.device)
+    runner = DistributedDataParallel(state.model) if rank.world_size > 1 else state.model
+    steps = sum(len(plan) // rank.world_size for plan in prepared.plans)
     if steps == 0:
         raise ConfigError(
-            f"{len(material.makers[0].corpus)} utterances give 0 batches of {recipe.batch_s} s for "
+            f"{len(prepared.makers[0].corpus)} utterances give 0 batches of {recipe.batch_s} s for "
             "each of "
-            f"{place.world} processes; make batches smaller."
+            f"{rank.world_size} processes; make batches smaller."
         )
     steps_wanted = min(steps, recipe.max_steps or steps)
-    at = load_point(folder / RESUME_FILE, learner)
-    loud = place.rank == 0
+    at = load_point(folder / RESUME_FILE, state)
+    loud = rank.index == 0
     saved = time.monotonic()
     with TrainingLog(folder, steps_wanted, recipe.log_every, loud) as log:
         while at.epoch < recipe.epochs and at.step < steps_wanted:
-            plan = material.plans[at.epoch]
-            share = plan[place.rank :: place.world]
+            plan = prepared.plans[at.epoch]
+            share = plan[rank.index :: rank.world_size]
             rival = denominator if at.epoch >= recipe.ctc_epochs else None
-            for batch in load_batches(material.makers[at.epoch], share[at.batch :], at.epoch):
+            for batch in load_batches(prepared.makers[at.epoch], share[at.batch :], at.epoch):
                 rate = learning_rate(recipe, at.step, steps)
-                losses, norm = _step(recipe, runner, learner, batch, at.step, rate, rival)
-                average_weights(learner.average, learner.model, _decay(recipe, at.step))
+                losses, norm = _step(recipe, runner, state, batch, at.step, rate, rival)
+                average_weights(state.average, state.model, _decay(recipe, at.step))
                 at.step, at.batch = at.step + 1, at.batch + 1
-                log.step(at, losses, norm, rate, batch.audio_s * place.world)
+                log.step(at, losses, norm, rate, batch.audio_s * rank.world_size)
                 if loud and time.monotonic() - saved > SAVE_EVERY_S:
-                    save_point(folder / RESUME_FILE, learner, at)
+                    save_point(folder / RESUME_FILE, state, at)
                     saved = time.monotonic()
                 if at.step >= steps_wanted:
                     break
@@ -96,8 +98,8 @@ def train(recipe: Recipe, data: DataConfig, folder: Path, start: Start | None = 
             _give_back_memory()
             ended = at.epoch == recipe.epochs or at.step >= steps_wanted
             if loud and (ended or at.epoch % recipe.measure_every == 0):
-                _measure(recipe, material, learner, at, place.device, folder, log)
-    if place.world > 1:
+                _measure(recipe, prepared, state, at, rank.device, folder, log)
+    if rank.world_size > 1:
         dist.barrier()
         dist.destroy_process_group()
     return folder / BEST_FILE
@@ -105,8 +107,8 @@ def train(recipe: Recipe, data: DataConfig, folder: Path, start: Start | None = 
 
 def _measure(
     recipe: Recipe,
-    material: Material,
-    learner: Learner,
+    data: TrainingData,
+    state: TrainState,
     at: Progressed,
     device: torch.device,
     folder: Path,
@@ -116,20 +118,20 @@ def _measure(
 
     With MMI they are kept in any case: it helps the search, and dev is read greedily here.
     """
-    rates = error_rates(learner.average, material.heads, material.dev, device)
-    log.dev(at, rates)
-    words = [rate for name, rate in rates.items() if not targets.is_phones(name)]
-    wer = min(words or rates.values())  # a run that writes phones only is judged by them
+    errors = dev_error(state.average, data.heads, data.dev, device)
+    log.dev(at, errors)
+    words = [rate for name, rate in errors.items() if not targets.is_phones(name)]
+    wer = min(words or errors.values())  # a run that writes phones only is judged by them
     if wer <= at.best_wer or recipe.mmi_head is not None:
         at.best_wer = min(wer, at.best_wer)
-        save_file(on_cpu(learner.average.state_dict()), folder / BEST_FILE)
-    save_point(folder / RESUME_FILE, learner, at)
+        save_file(on_cpu(state.average.state_dict()), folder / BEST_FILE)
+    save_point(folder / RESUME_FILE, state, at)
 
 
 def _step(
     recipe: Recipe,
     runner: torch.nn.Module,
-    learner: Learner,
+    state: TrainState,
     batch: Batch,
     step: int,
     rate: float,
@@ -137,20 +139,20 @@ def _step(
 ) -> tuple[dict[str, torch.Tensor], float]:
     """Move the weights once; return each loss and the gradient norm before clipping."""
     runner.train()
-    device = next(learner.model.parameters()).device
+    device = next(state.model.parameters()).device
     with autocast(device):
         log_probs = runner(batch.to(device).frames)
     losses, loss = _losses(recipe, log_probs, batch, denominator)
-    learner.model.zero_grad(set_to_none=True)
+    state.model.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     if step < recipe.frozen_steps:
-        for parameter in learner.model.trunk_parameters():
+        for parameter in state.model.trunk_parameters():
             parameter.grad = None  # the optimizer passes over it
-    norm = torch.nn.utils.clip_grad_norm_(learner.model.parameters(), recipe.clip_norm or math.inf)
+    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip_norm or math.inf)
     if torch.isfinite(
         norm
     ):  # one broken batch must not destroy the run; the norm in the log shows it
-        step_all(learner.optimizers, rate)
+        step_all(state.optimizers, rate)
     return losses, float(norm)
 
 
@@ -172,9 +174,9 @@ def _losses(
         loss = loss + recipe.mmi_weight * mmi
         losses[f"{head}-mmi"] = mmi
         weights[head] += recipe.mmi_weight
-    if recipe.consistency:
-        apart = consistency_losses(log_probs, batch)
-        loss = loss + recipe.consistency * _weighted(weights, apart)
+    if recipe.cr_ctc_weight:
+        apart = cr_ctc_losses(log_probs, batch)
+        loss = loss + recipe.cr_ctc_weight * _weighted(weights, apart)
         losses |= {f"{name}-apart": value for name, value in apart.items()}
     return losses, loss
 
@@ -203,43 +205,45 @@ def _decay(recipe: Recipe, step: int) -> float:
     return min(recipe.average_decay, (1 + step) / (10 + step))
 
 
-def _learner(recipe: Recipe, material: Material, place: Place, start: Start | None) -> Learner:
-    tokens = {head.name: len(head.tokenizer) for head in material.heads}
-    model = HeadedModel(recipe.model, tokens, recipe.head_layers).to(place.device)
+def _train_state(
+    recipe: Recipe, data: TrainingData, rank: Rank, start: InitialWeights | None
+) -> TrainState:
+    tokens = {head.name: len(head.tokenizer) for head in data.heads}
+    model = HeadedModel(recipe.model, tokens, recipe.head_layers).to(rank.device)
     if start is not None:
-        tokenizers = {head.name: head.tokenizer for head in material.heads}
+        tokenizers = {head.name: head.tokenizer for head in data.heads}
         start.give_to(model, tokenizers)
         new = tokenizers.keys() - start.heads_for(model, tokenizers).keys()
-        if new and place.rank == 0:
+        if new and rank.index == 0:
             say(f"{start.name} has no head like {', '.join(sorted(new))}: begun anew.")
     optimizers = make_optimizers(model, recipe.optimizer, recipe.learning_rate, recipe.weight_decay)
-    return Learner(model, copy.deepcopy(model), optimizers)
+    return TrainState(model, copy.deepcopy(model), optimizers)
 
 
-def _join() -> Place:
-    """Find this process's place; under torchrun join the process group."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    rank = int(os.environ.get("RANK", "0"))
+def _join() -> Rank:
+    """Find this process's rank; under torchrun join the process group."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    index = int(os.environ.get("RANK", "0"))
     cuda = torch.cuda.is_available()
-    if world > 1:
+    if world_size > 1:
         dist.init_process_group("nccl" if cuda else "gloo")
     if not cuda:
-        return Place(rank, world, torch.device("cpu"))
+        return Rank(index, world_size, torch.device("cpu"))
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
-    return Place(rank, world, device)
+    return Rank(index, world_size, device)
 
 
 @contextlib.contextmanager
-def _first_alone(place: Place) -> Iterator[None]:
+def _first_alone(rank: Rank) -> Iterator[None]:
     """Let the first process decode and write files before the others look for them."""
-    if place.world > 1 and place.rank > 0:
+    if rank.world_size > 1 and rank.index > 0:
         try:
             dist.barrier()
         except RuntimeError as error:  # gloo: connection closed
             raise ConfigError("the first process ended early; it says why.") from error
     yield
-    if place.world > 1 and place.rank == 0:
+    if rank.world_size > 1 and rank.index == 0:
         dist.barrier()
 
 

@@ -26,7 +26,7 @@ class Progressed:
 
 
 @dataclass(frozen=True)
-class Learner:
+class TrainState:
     """What training changes: the model, its moving average, and the optimizers."""
 
     model: HeadedModel
@@ -52,9 +52,9 @@ def _named(tensors: Tensors, prefix: str) -> Tensors:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def save_point(path: Path, learner: Learner, progressed: Progressed, half: bool = False) -> None:
+def save_point(path: Path, state: TrainState, progressed: Progressed, half: bool = False) -> None:
     """Write a resume point; `half` keeps 16 bits of each number, to commit it."""
-    tensors = learner.tensors()
+    tensors = state.tensors()
     if half:
         tensors = {
             k: v.to(torch.bfloat16) if v.is_floating_point() and v.ndim else v
@@ -68,7 +68,7 @@ def save_point(path: Path, learner: Learner, progressed: Progressed, half: bool 
     new.replace(path)
 
 
-def load_point(path: Path, learner: Learner) -> Progressed:
+def load_point(path: Path, state: TrainState) -> Progressed:
     """Continue from `path` if it exists, else begin."""
     if not path.exists():
         return Progressed()
@@ -78,7 +78,7 @@ def load_point(path: Path, learner: Learner) -> Progressed:
     torch.set_rng_state(tensors.pop("random"))
     if "random_cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random_cuda"])
-    learner.restore(tensors)
+    state.restore(tensors)
     return Progressed(**progress)
 
 

@@ -34,7 +34,7 @@ class TrainedRun:
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialWeights:
     """A trained trunk of so many layers, and its heads: (tokenizer, layer, the projection).
 
     A head's layer is counted from 1, and TOP if it is the last, after the lookahead.
@@ -87,20 +87,22 @@ class Start:
             )
 
 
-def read_start(source: str) -> Start:
+def read_initial_weights(source: str) -> InitialWeights:
     """Read the weights of a run's folder or of a checkpoint, named or by its path.
 
     Raises:
         CheckpointError: there is neither, or it is damaged.
     """
     if (Path(source) / SETTINGS_FILE).is_file():
-        return _start_of_run(source, read_run(Path(source)))
+        return _weights_of_run(source, read_run(Path(source)))
     shipped = checkpoint.load(source, "torch")
     model = shipped.torch.model
     heads: list[tuple[Tokenizer, int, nn.Module]] = [(shipped.tokenizer, TOP, model.output)]
     if shipped.phones is not None and model.phone_output is not None:
         heads.append((shipped.phones, TOP, model.phone_output))
-    return Start(source, len(model.layers), _trunk(model), tuple(heads), shipped.torch.statistics)
+    return InitialWeights(
+        source, len(model.layers), _trunk(model), tuple(heads), shipped.torch.statistics
+    )
 
 
 def read_run(folder: Path) -> TrainedRun:
@@ -127,13 +129,13 @@ def tokenizers_of(settings: Mapping[str, Any]) -> dict[str, Tokenizer]:
     return {name: Tokenizer(tuple(tokens)) for name, tokens in settings["tokens"].items()}
 
 
-def _start_of_run(name: str, run: TrainedRun) -> Start:
+def _weights_of_run(name: str, run: TrainedRun) -> InitialWeights:
     heads = tuple(
         (tokenizer, _read_by(run.model, head), run.model.head(head))
         for head, tokenizer in run.tokenizers.items()
     )
     trunk = run.model.acoustic
-    return Start(name, len(trunk.layers), _trunk(trunk), heads, run.statistics)
+    return InitialWeights(name, len(trunk.layers), _trunk(trunk), heads, run.statistics)
 
 
 def _read_by(model: HeadedModel, head: str) -> int:

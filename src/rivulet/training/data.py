@@ -26,12 +26,17 @@ from rivulet.training.batches import (
 from rivulet.training.config import DataConfig, Recipe
 from rivulet.training.corpus import Corpus, pack
 from rivulet.training.denominator import Denominator, phone_ngram
+from rivulet.training.initial_weights import (
+    SETTINGS_FILE,
+    STATISTICS_FILE,
+    InitialWeights,
+    tokenizers_of,
+)
 from rivulet.training.log import say
-from rivulet.training.start import SETTINGS_FILE, STATISTICS_FILE, Start, tokenizers_of
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingData:
     """A maker of batches for each epoch and its plan, a maker for dev, the heads, and MMI's rest.
 
     denominator: what competes with each text, if the recipe trains with MMI.
@@ -44,12 +49,12 @@ class Material:
     denominator: Denominator | None = None
 
 
-def gather(
-    recipe: Recipe, data: DataConfig, folder: Path, start: Start | None, world: int
-) -> Material:
+def prepare(
+    recipe: Recipe, data: DataConfig, folder: Path, start: InitialWeights | None, world_size: int
+) -> TrainingData:
     """Decode the sound, settle the heads and the feature statistics, and plan every epoch.
 
-    The batches of an epoch come out even for `world` processes. Writes SETTINGS_FILE and
+    The batches of an epoch come out even for `world_size` processes. Writes SETTINGS_FILE and
     STATISTICS_FILE to `folder`.
 
     Raises:
@@ -76,13 +81,13 @@ def gather(
             views,
         )
 
-    distorted = maker(corpus, recipe.augment, views=2 if recipe.consistency else 1)
-    plain = replace(distorted, augment=recipe.plain_augment or recipe.augment.gain_only())
+    distorted = maker(corpus, recipe.augment, views=2 if recipe.cr_ctc_weight else 1)
+    clean = replace(distorted, augment=recipe.clean_augment or recipe.augment.gain_only())
     _warn_of_lost_sound(distorted, corpus.seconds())
-    first_plain = recipe.epochs - recipe.plain_epochs
-    makers = [plain if epoch >= first_plain else distorted for epoch in range(recipe.epochs)]
-    plans = [_plan(recipe, heard, chances, epoch, world) for epoch, heard in enumerate(makers)]
-    return Material(
+    first_clean = recipe.epochs - recipe.clean_epochs
+    makers = [clean if epoch >= first_clean else distorted for epoch in range(recipe.epochs)]
+    plans = [_plan(recipe, made, chances, epoch, world_size) for epoch, made in enumerate(makers)]
+    return TrainingData(
         makers, maker(dev, None), heads, plans, _denominator(recipe, data, heads, distorted)
     )
 
@@ -110,13 +115,13 @@ def _plan(
     maker: BatchMaker,
     chances: npt.NDArray[np.float64],
     epoch: int,
-    world: int,
+    world_size: int,
 ) -> list[list[int]]:
     """Draw what an epoch hears and cut it into batches."""
     drawn = draw_epoch(chances, recipe.seed, epoch)
-    seconds = maker.heard_seconds(epoch)[drawn]
-    shortest_first = epoch < recipe.shortest_first_epochs
-    plan = plan_epoch(seconds, recipe.batch_s, recipe.seed, epoch, shortest_first, world)
+    seconds = maker.augmented_seconds(epoch)[drawn]
+    shortest_first = epoch < recipe.sortagrad_epochs
+    plan = plan_epoch(seconds, recipe.batch_s, recipe.seed, epoch, shortest_first, world_size)
     return [drawn[batch].tolist() for batch in plan]
 
 
@@ -152,7 +157,7 @@ def _warn_of_lost_sound(maker: BatchMaker, seconds: npt.NDArray[np.float64]) -> 
             )
 
 
-def _known_tokenizers(folder: Path, start: Start | None) -> list[Tokenizer]:
+def _known_tokenizers(folder: Path, start: InitialWeights | None) -> list[Tokenizer]:
     """Those of this run if it goes on, or of what it begins with."""
     if (folder / SETTINGS_FILE).is_file():
         settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
@@ -190,7 +195,7 @@ def _heads(
 
 
 def _statistics(
-    recipe: Recipe, corpus: Corpus, folder: Path, start: Start | None
+    recipe: Recipe, corpus: Corpus, folder: Path, start: InitialWeights | None
 ) -> FeatureStatistics:
     """Those of `start`, of this run if it goes on, or measured; they are kept in `folder`."""
     path = folder / STATISTICS_FILE

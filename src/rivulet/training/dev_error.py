@@ -13,7 +13,7 @@ DEV_BATCH_S = 400.0
 
 
 @torch.inference_mode()
-def error_rates(
+def dev_error(
     model: HeadedModel, heads: list[targets.Target], batches: BatchMaker, device: torch.device
 ) -> dict[str, float]:
     """Return each head's greedy error rate over a corpus: of words, for phones of phones."""
