@@ -1,129 +1,276 @@
-"""Hours of sound on a virtual clock: `python benchmarks/soak.py --hours 24`.
+"""Hours of sound on a virtual clock: `python benchmarks/soak.py --hours 24 10 10 --log soak.jsonl`.
 
-Speech, silence, noise, music, all zeros, full scale and a constant follow one another, fed as fast
-as the machine recognizes. Looked at: memory, whether every event's `at` is within the sound fed,
-whether a clip's words lie where the clip was, false words, and how soon a segment ends after
-speech. The last line is a JSON object.
+Three signals advance together, as fast as the machine recognizes: a mixed one (speech, silence,
+noise, music, all zeros, full scale, a constant), one of silence, and one of noise. Looked at:
+memory, whether every event's `at` is the end of the block that it rests on, whether a clip's words
+stay where they were when it was heard first, false words, and how soon and how long segments are.
+A line of JSON is logged every few minutes of sound, so that what ran counts; the last is printed.
 """
 
 import argparse
 import json
-import resource
+import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from rivulet.acoustic.frames import FRAMES_PER_SECOND, seconds_of
 from rivulet.audio import SAMPLE_RATE, Samples, load
-from rivulet.events import Final
-from rivulet.recognizer import Recognizer
+from rivulet.events import Event, Final, Word
+from rivulet.recognizer import Recognizer, Stream
 
-SAMPLES = sorted((Path(__file__).parents[1] / "data" / "samples").glob("*.flac"))
-BLOCK = SAMPLE_RATE // 2
-PART_S = 60.0
-WARM_S = 600.0  # of sound, before memory is noted first
-LIMIT = 1.0  # seconds that a clip's words may lie outside of it
+ROOT = Path(__file__).parents[1]
+CLIPS = sorted((ROOT / "data").glob("[cs]*/*.flac"))
+PIECE = SAMPLE_RATE // 2  # samples fed at a time
+GRID = 4 * SAMPLE_RATE  # parts are multiples of it: whole pieces and whole blocks of any size
+PART_S = 60  # of every kind of sound without words
+CLIPS_A_ROUND = 8
+PAUSE = 2 * SAMPLE_RATE  # before a clip, and at least so much behind it
+MIXED = ("silence", "noise", "music", "zeros", "full scale", "constant")
+SETTLED_H = 1.0  # of sound, before memory is noted first
+CHORDS = ((220.0, 277.2, 329.6), (196.0, 246.9, 293.7), (174.6, 220.0, 261.6), (164.8, 207.7, 247))
 
 
-def stretch(kind: str, seconds: float, rng: np.random.Generator) -> Samples:
-    """Sound without words."""
-    count = int(seconds * SAMPLE_RATE)
-    at = np.arange(count) / SAMPLE_RATE
-    if kind == "noise":
-        return (rng.standard_normal(count) * 0.05).astype(np.float32)
+def sound(kind: str, start: int, count: int, rng: np.random.Generator) -> Samples:
+    """Return `count` samples without words; the first is sample `start` of its part."""
+    at = (start + np.arange(count)) / SAMPLE_RATE
+    if kind == "noise":  # its level changes every second, from -50 to -20 dB
+        level = 10 ** (-2.5 + 1.5 * ((start // SAMPLE_RATE * 7) % 10) / 9)
+        return (level * rng.standard_normal(count)).astype(np.float32)
     if kind == "music":
-        chord = sum(np.sin(2 * np.pi * f * at) for f in (220.0, 277.2, 329.6))
-        return (0.1 * chord * (1.0 + 0.5 * np.sin(2 * np.pi * 2.0 * at))).astype(np.float32)
+        chord = CHORDS[int(at[0] // 2) % len(CHORDS)]
+        tones = sum(np.sin(2 * np.pi * hz * k * at) / k for hz in chord for k in (1, 2, 3))
+        return (0.06 * tones * np.exp(-2.0 * (at % 0.5))).astype(np.float32)
     if kind == "full scale":
         return np.sign(np.sin(2 * np.pi * 100.0 * at)).astype(np.float32)
     if kind == "constant":
         return np.full(count, 0.5, np.float32)
-    level = {"silence": 1e-4, "zeros": 0.0}[kind]
-    return (rng.standard_normal(count) * level).astype(np.float32)
+    level = {"silence": 1e-3, "zeros": 0.0}[kind]
+    return (level * rng.standard_normal(count)).astype(np.float32)
 
 
-def parts(kinds: list[str], rng: np.random.Generator) -> Iterator[tuple[str, Samples]]:
-    """Yield kinds of sound without end."""
-    clips = [load(path) for path in SAMPLES]
+def spoken(clip: Samples, rng: np.random.Generator) -> Samples:
+    """Put a clip between pauses; the whole is a multiple of the grid."""
+    whole = sound("silence", 0, -(-(len(clip) + 2 * PAUSE) // GRID) * GRID, rng)
+    whole[PAUSE : PAUSE + len(clip)] += clip
+    return whole
+
+
+def mixed(rng: np.random.Generator) -> Iterator[tuple[str, Samples]]:
+    """Yield pieces of all kinds without end, each with its kind or its clip's name."""
     number = 0
     while True:
-        kind = kinds[number % len(kinds)]
-        if kind == "speech":
-            pause = stretch("silence", 2.0, rng)
-            clip = clips[number // len(kinds) % len(clips)]
-            yield kind, np.concatenate([pause, clip, pause])
+        for _ in range(CLIPS_A_ROUND):
+            path = CLIPS[number % len(CLIPS)]
+            number += 1
+            whole = spoken(load(path), rng)
+            for start in range(0, len(whole), PIECE):
+                yield path.stem, whole[start : start + PIECE]
+        for kind in MIXED:
+            for start in range(0, PART_S * SAMPLE_RATE, PIECE):
+                yield kind, sound(kind, start, PIECE, rng)
+
+
+def alone(kind: str, rng: np.random.Generator) -> Iterator[tuple[str, Samples]]:
+    """Yield pieces of one kind without end."""
+    start = 0
+    while True:
+        yield kind, sound(kind, start, PIECE, rng)
+        start += PIECE
+
+
+@dataclass
+class Track:
+    """One signal: where its sound comes from, its stream, and what was found."""
+
+    name: str
+    pieces: Iterator[tuple[str, Samples]]
+    stream: Stream
+    hours: float
+    longest_s: float  # that a segment may be
+    fed: int = 0  # samples
+    blocks: int = 0
+    kind: str = ""
+    part_began_s: float = 0.0
+    words: list[Word] = field(default_factory=list)  # finals' words of the part
+    first: dict[str, list[tuple[str, float, float]]] = field(default_factory=dict)
+    false: Counter[str] = field(default_factory=Counter)  # words in finals where nobody spoke
+    shown: Counter[str] = field(default_factory=Counter)  # partials with words there
+    seconds: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    slowest_s: float = 0.0  # from a last word's end to its final
+    drift_s: float = 0.0  # of a word, in its clip, against the first time
+
+    def feed(self) -> None:
+        """Push the next piece, if there is to be one."""
+        if self.fed >= self.hours * 3600 * SAMPLE_RATE:
+            return
+        kind, samples = next(self.pieces)
+        if kind != self.kind:
+            self._end_part()
+            self.kind, self.part_began_s = kind, self.fed / SAMPLE_RATE
+        self.fed += len(samples)
+        self.seconds["speech" if self.is_speech else kind] += len(samples) / SAMPLE_RATE
+        self.stream.push(samples)
+
+    @property
+    def is_speech(self) -> bool:
+        """Whether somebody speaks in this part."""
+        return self.kind not in MIXED
+
+    def take(self, events: list[Event], block_frames: int) -> None:
+        """Look at the events of one block."""
+        self.blocks += 1
+        at = round(seconds_of(self.blocks * block_frames), 3)
+        for event in events:
+            self.counts["at_wrong"] += event.at != at
+            if isinstance(event, Final):
+                self._take_final(event)
+            elif event.text and not self.is_speech:
+                self.shown[self.kind] += 1
+
+    def _take_final(self, event: Final) -> None:
+        self.counts["finals"] += 1
+        self.counts["too_long"] += event.end - event.start > self.longest_s + 1.0
+        if self.is_speech:
+            self.words += event.words
+            self.slowest_s = max(self.slowest_s, event.at - event.end)
         else:
-            yield kind, stretch(kind, PART_S, rng)
-        number += 1
+            self.false[self.kind] += len(event.words)
+
+    def _end_part(self) -> None:
+        """Hold the clip's words against those of its first time."""
+        heard = [
+            (w.text, w.start - self.part_began_s, w.end - self.part_began_s) for w in self.words
+        ]
+        self.words = []
+        if not self.kind or not self.is_speech:
+            return
+        first = self.first.setdefault(self.kind, heard)
+        self.counts["clips"] += 1
+        if [w[0] for w in first] != [w[0] for w in heard]:
+            self.counts["clips_of_other_words"] += 1
+            return
+        moved = [
+            abs(a - b)
+            for old, new in zip(first, heard, strict=True)
+            for a, b in zip(old[1:], new[1:], strict=True)
+        ]
+        self.drift_s = max([self.drift_s, *moved])
+
+    def report(self) -> dict[str, object]:
+        """Say what was found up to here."""
+        return {
+            "hours": round(self.fed / SAMPLE_RATE / 3600, 3),
+            "minutes": {kind: round(s / 60, 1) for kind, s in self.seconds.items()},
+            "false_words": dict(self.false),
+            "partials_with_false_words": dict(self.shown),
+            **{key: self.counts[key] for key in ("finals", "at_wrong", "too_long", "clips")},
+            "clips_of_other_words": self.counts["clips_of_other_words"],
+            "largest_move_of_a_word_s": round(self.drift_s, 3),
+            "slowest_final_s": round(self.slowest_s, 3),
+            "stream_bytes": self.stream.nbytes,
+        }
 
 
-def memory_mib() -> float:
-    """What the process holds now."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize() / (1 << 20)
+def memory_mib() -> tuple[float, float]:
+    """What the process itself holds, and that with the pages of mapped files, in MiB."""
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return tuple(int(fields[key].split()[0]) / 1024 for key in ("RssAnon", "VmRSS"))
 
 
-def soak(kinds: list[str], hours: float, seconds: float, model: str) -> dict[str, object]:
+def soak(args: argparse.Namespace) -> dict[str, object]:
     """Feed so many hours, or as many as the time allows."""
-    stream = Recognizer.load(model).stream()
-    rng = np.random.default_rng(0)
-    begun = time.monotonic()
-    fed = 0
-    first_mib = 0.0
-    false: dict[str, int] = {kind: 0 for kind in kinds if kind != "speech"}
-    heard_s = {kind: 0.0 for kind in kinds}
-    misplaced = late = finals = 0
-    slowest_s = 0.0
-    for kind, sound in parts(kinds, rng):
-        if fed >= hours * 3600 * SAMPLE_RATE or time.monotonic() - begun > seconds:
+    recognizer = Recognizer.load(args.model, args.block_ms)
+    tracks = tracks_of(recognizer, args.hours)
+    frames = args.block_ms * FRAMES_PER_SECOND // 1000
+    begun, used = time.monotonic(), time.process_time()
+    memory: list[tuple[float, float, float]] = []  # hours, own MiB, all MiB
+    logged = 0
+    stopped: list[int] = []
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, lambda number, _: stopped.append(number))
+    while not stopped and time.monotonic() - begun < args.seconds:
+        before = [track.fed for track in tracks]
+        for track in tracks:
+            track.feed()
+        if before == [track.fed for track in tracks]:
             break
-        began_s = fed / SAMPLE_RATE
-        for start in range(0, len(sound), BLOCK):
-            block = sound[start : start + BLOCK]
-            fed += len(block)
-            for event in stream.accept(block):
-                late += event.at > fed / SAMPLE_RATE + 1e-6
-                if not isinstance(event, Final):
-                    continue
-                finals += 1
-                if kind != "speech":
-                    false[kind] += len(event.words)
-                elif event.start < began_s + 2.0 - LIMIT:
-                    misplaced += 1
-                else:
-                    slowest_s = max(slowest_s, event.at - event.end)
-        heard_s[kind] += len(sound) / SAMPLE_RATE
-        if not first_mib and fed > WARM_S * SAMPLE_RATE:
-            first_mib = memory_mib()
+        advance(recognizer, tracks, frames)
+        if tracks[0].fed - logged >= args.every * 60 * SAMPLE_RATE:
+            logged = tracks[0].fed
+            memory.append((logged / SAMPLE_RATE / 3600, *memory_mib()))
+            log(args.log, result(tracks, memory, begun, used))
+    memory.append((tracks[0].fed / SAMPLE_RATE / 3600, *memory_mib()))
+    return result(tracks, memory, begun, used)
+
+
+def tracks_of(recognizer: Recognizer, hours: list[float]) -> list[Track]:
+    """Return the three signals."""
+    rngs = [np.random.default_rng(seed) for seed in range(3)]
+    pieces = (mixed(rngs[0]), alone("silence", rngs[1]), alone("noise", rngs[2]))
+    names = ("mixed", "silence", "noise")
+    longest = recognizer.endpoint.max_segment_s
+    return [
+        Track(name, source, recognizer.stream(), amount, longest)
+        for name, source, amount in zip(names, pieces, hours, strict=True)
+    ]
+
+
+def advance(recognizer: Recognizer, tracks: list[Track], frames: int) -> None:
+    """Compute all blocks that wait."""
+    streams = [track.stream for track in tracks]
+    while any(stream.ready for stream in streams):
+        ready = [stream.ready for stream in streams]
+        for track, was_ready, events in zip(tracks, ready, recognizer.step(streams), strict=True):
+            if was_ready:
+                track.take(events, frames)
+
+
+def result(
+    tracks: list[Track], memory: list[tuple[float, float, float]], begun: float, used: float
+) -> dict[str, object]:
+    """Say what was found up to here, and how memory went after the first hour."""
+    later = [row for row in memory if row[0] >= SETTLED_H]
+    base = later[0][1] if later else memory[0][1]
     return {
-        "hours": round(fed / SAMPLE_RATE / 3600, 2),
+        "tracks": {track.name: track.report() for track in tracks},
+        "mib_own": round(memory[-1][1], 2),
+        "mib_with_mapped_files": round(memory[-1][2], 2),
+        "mib_own_after_the_first_hour": round(base, 2) if later else None,
+        "most_above_that_mib": round(max(row[1] for row in later) - base, 2) if later else None,
         "seconds": round(time.monotonic() - begun, 1),
-        "finals": finals,
-        "at_beyond_the_sound": late,
-        "misplaced": misplaced,
-        "false_words": false,
-        "minutes": {kind: round(value / 60, 1) for kind, value in heard_s.items()},
-        "slowest_final_s": round(slowest_s, 2),
-        "mib_after_10_minutes": round(first_mib, 1),
-        "mib_at_the_end": round(memory_mib(), 1),
+        "cpu_seconds": round(time.process_time() - used, 1),
     }
+
+
+def log(path: Path | None, found: dict[str, object]) -> None:
+    """Append a line."""
+    if path:
+        with path.open("a", encoding="ascii") as file:
+            file.write(json.dumps(found) + "\n")
 
 
 def main() -> int:
     """Read the flags and go."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--hours", type=float, default=24.0)
+    parser.add_argument(
+        "--hours", type=float, nargs=3, default=[24.0, 10.0, 10.0], help="mixed, silence, noise"
+    )
     parser.add_argument("--seconds", type=float, default=1e9, help="at most so long")
     parser.add_argument("--model", default="default")
-    parser.add_argument(
-        "--kinds",
-        nargs="+",
-        default=["speech", "silence", "noise", "music", "zeros", "full scale", "constant"],
-    )
+    parser.add_argument("--block-ms", type=int, default=160)
+    parser.add_argument("--every", type=float, default=10.0, help="minutes of sound to a line")
+    parser.add_argument("--log", type=Path, help="append a line of JSON every so often")
     args = parser.parse_args()
-    print(json.dumps(soak(args.kinds, args.hours, args.seconds, args.model)))
+    found = soak(args)
+    log(args.log, found)
+    print(json.dumps(found))
     return 0
 
 
