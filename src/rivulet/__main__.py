@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import FrameType
 from typing import NoReturn
@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:  # a full disk, a folder that may not be written
         print(f"rivulet: {error}", file=sys.stderr)
+        _forget_output()
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -105,6 +106,19 @@ def _open_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _forget_output() -> None:
+    """Close standard output if it takes no more: Python would try again at its end, and complain.
+
+    What it did not take is lost, which the sentence before has said.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):
+            sys.stdout.close()
 
 
 @contextmanager

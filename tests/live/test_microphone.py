@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.faults import FakeStream, fake_portaudio
 from support.microphone import CLIPS, NullSink, sound_server
 
 from rivulet.errors import ConfigError, DeviceError
@@ -135,50 +136,9 @@ def test_importing_rivulet_does_not_load_portaudio():
     assert done.stdout == "False\n", done.stderr
 
 
-class FakeStream:
-    """Remembers its callbacks; `feed` plays PortAudio."""
-
-    refuses: tuple[int, ...] = ()
-
-    def __init__(self, **settings: object) -> None:
-        if settings["samplerate"] in self.refuses:
-            raise FakePortAudioError("Error opening InputStream: Invalid sample rate")
-        self.settings = settings
-        self.closed = False
-
-    def start(self) -> None:
-        self.started = True
-
-    def stop(self, ignore_errors: bool = True) -> None:
-        self.settings["finished_callback"]()  # type: ignore[operator]
-
-    def abort(self, ignore_errors: bool = True) -> None:
-        self.closed = True
-
-    def close(self, ignore_errors: bool = True) -> None:
-        self.closed = True
-
-    def feed(self, samples: np.ndarray, device_s: float = 0.0, overflow: bool = False) -> None:
-        times = types.SimpleNamespace(inputBufferAdcTime=device_s)
-        status = types.SimpleNamespace(input_overflow=overflow)
-        self.settings["callback"](samples, len(samples), times, status)  # type: ignore[operator]
-
-
-class FakePortAudioError(Exception):
-    pass
-
-
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
-    def check(device: int, channels: int, kind: str, samplerate: int) -> None:
-        if samplerate in FakeStream.refuses:
-            raise FakePortAudioError("Invalid sample rate")
-
-    module = types.SimpleNamespace(
-        InputStream=FakeStream, PortAudioError=FakePortAudioError, check_input_settings=check
-    )
-    monkeypatch.setitem(sys.modules, "sounddevice", module)
-    return module
+    return fake_portaudio(monkeypatch)
 
 
 def opened(rate: int = 1000) -> tuple[Microphone, FakeStream]:

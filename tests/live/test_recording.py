@@ -1,8 +1,5 @@
 """A recording holds every sample and event, survives a kill, and replays bit for bit."""
 
-import errno
-import io
-import os
 import sys
 import time
 import wave
@@ -11,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.faults import FullDisk
 from support.microphone import SimulatedMicrophone, babble, looped, save_tiny_model
 
 from rivulet.endpoint import EndpointConfig
@@ -208,30 +206,6 @@ def test_a_session_is_never_overwritten(tiny: Recognizer, tmp_path: Path):
     with pytest.raises(RecordingError, match="exists and is not overwritten"):
         record(tiny, path, seconds=1.0)
     assert path.read_text() == "precious"
-
-
-class FullDisk:
-    """A file that takes `room` more bytes."""
-
-    def __init__(self, file: io.RawIOBase, room: int) -> None:
-        self.file = file
-        self.room = room
-
-    @property
-    def closed(self) -> bool:
-        return self.file.closed
-
-    def write(self, data: memoryview) -> int:
-        if not self.room:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        fits = min(self.room, len(data))
-        self.room -= fits
-        written = self.file.write(data[:fits])
-        assert written is not None
-        return written
-
-    def close(self) -> None:
-        self.file.close()
 
 
 def listen_until_full(

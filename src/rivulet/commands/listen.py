@@ -4,10 +4,10 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rivulet.commands.flags import (
     add_decoder_flags,
@@ -23,6 +23,7 @@ from rivulet.text.subtitles import SubtitleLayout
 from rivulet.writers import FORMATS
 
 if TYPE_CHECKING:
+    from rivulet.live.console import Transcript
     from rivulet.live.listening import LiveSession
     from rivulet.live.stream import LiveEvent
 
@@ -85,9 +86,10 @@ def _listen(args: argparse.Namespace) -> int:
         raise
     listening = LiveSession(recognizer, source, args.save)
     sinks: list[Callable[[LiveEvent], None]] = []
+    transcripts = _Transcripts(listening)
     try:
         with stopped_by_signals(listening), ExitStack() as stack:
-            sinks = _sinks(args, layout, listening, stack)
+            sinks = _sinks(args, layout, transcripts, stack)
             for event in listening:
                 shown = shown_for(event, formatter)
                 for sink in sinks:
@@ -104,7 +106,7 @@ def _listen(args: argparse.Namespace) -> int:
                 "" if listening.unsaved is None else f", its first {listening.saved_s:.1f} s only"
             )
             sys.stderr.write(f"rivulet: saved as {listening.saved_to}{part}\n")
-    return 0
+    return int(transcripts.failed)
 
 
 def list_devices() -> int:
@@ -138,37 +140,98 @@ def stopped_by_signals(listening: "LiveSession") -> Iterator[None]:
             signal.signal(number, handler)
 
 
+class _Transcripts:
+    """Files and pipes that take the words; one that cannot be written any more ends alone.
+
+    Where none is left, no screen shows the words and no recording keeps them, the session ends.
+    """
+
+    def __init__(self, listening: "LiveSession") -> None:
+        """Write nothing yet."""
+        self.failed = False
+        self.on_screen = False
+        self.listening = listening
+        self._open: list[tuple[str, TextIO, Transcript]] = []
+
+    def add(self, name: str, out: TextIO, kind: str, layout: SubtitleLayout) -> None:
+        """Write `kind` to `out` as well, whose `name` an error says."""
+        from rivulet.live.console import Transcript
+
+        device = self.listening.source.format.device
+        self._open.append((name, out, Transcript(kind, out, device, layout)))
+
+    def write(self, event: "LiveEvent") -> None:
+        """Write an event to all of them."""
+        self._each(lambda transcript: transcript.write(event))
+
+    def close(self) -> None:
+        """Write what had to wait for the end."""
+        self._each(lambda transcript: transcript.close(self.listening.now_s))
+
+    def _each(self, do: "Callable[[Transcript], None]") -> None:
+        for entry in tuple(self._open):
+            name, out, transcript = entry
+            try:
+                do(transcript)
+                out.flush()
+            except BrokenPipeError:  # whoever read the words went away
+                raise
+            except OSError as error:
+                self._open.remove(entry)
+                self._give_up(name, out, error)
+
+    def _give_up(self, name: str, out: TextIO, error: OSError) -> None:
+        self.failed = True
+        session = self.listening
+        kept = session.saved_to is not None and session.unsaved is None
+        goes_on = bool(self._open) or self.on_screen or kept
+        sys.stderr.write(
+            f"rivulet: {name} cannot be written any more ({error.strerror}) after "
+            f"{session.now_s:.1f} s; "
+            + ("the session goes on without it" if goes_on else "the session ends")
+            + ", make room on the disk.\n"
+        )
+        with suppress(OSError):  # closed now, or its rest would be tried again at the end
+            out.close()
+        if not goes_on:
+            session.stop()
+
+
 def _sinks(
     args: argparse.Namespace,
     layout: SubtitleLayout,
-    listening: "LiveSession",
+    transcripts: _Transcripts,
     stack: ExitStack,
 ) -> "list[Callable[[LiveEvent], None]]":
     """Return where events go: the screen or standard output, and the file of --output."""
     from rich.console import Console
 
-    from rivulet.live.console import LiveView, Transcript
+    from rivulet.live.console import LiveView
 
+    listening = transcripts.listening
     format_name = args.format or "txt"
-    device = listening.source.format.device
-    sinks: list[Callable[[LiveEvent], None]] = []
-
-    def transcript(out: Any, kind: str) -> None:
-        written = Transcript(kind, out, device, layout)
-        stack.callback(lambda: written.close(listening.now_s))
-        sinks.append(written.write)
-
+    sinks: list[Callable[[LiveEvent], None]] = [transcripts.write]
     if args.output is not None:
-        transcript(stack.enter_context(args.output.open("w", encoding="utf-8")), format_name)
+        out = args.output.open("w", encoding="utf-8")
+        stack.callback(lambda: _close(out))
+        transcripts.add(str(args.output), out, format_name, layout)
     to_screen = args.output is not None or args.format in (None, "txt")
     if sys.stdout.isatty() and to_screen:
-        view = stack.enter_context(LiveView(Console(), device))
+        view = stack.enter_context(LiveView(Console(), listening.source.format.device))
         listening.on_block = view.meters
+        transcripts.on_screen = True
         sinks.append(view.show)
     else:
-        transcript(sys.stdout, "txt" if args.output is not None else format_name)
+        kind = "txt" if args.output is not None else format_name
+        transcripts.add("standard output", sys.stdout, kind, layout)
         sinks.append(_warn)
+    stack.callback(transcripts.close)  # the first thing that happens at the end
     return sinks
+
+
+def _close(out: TextIO) -> None:
+    with suppress(OSError):  # a full disk was told of when it happened
+        out.close()
 
 
 def _warn(event: "LiveEvent") -> None:

@@ -151,7 +151,7 @@ class InputMonitor:
         """Compare clocks by the earliest block of each window; a busy machine makes some late."""
         if not len(block.samples) or self.now < DRIFT_SETTLE_S:
             return None
-        if block.overflowed:  # what an overflow took is not known exactly
+        if block.overflowed or block.asleep_lost:  # what was lost is not known exactly
             self._anchor, self._ahead_s = None, -math.inf
         self._ahead_s = max(self._ahead_s, self.now - block.arrived_s)
         if self.now < self._drift_due:

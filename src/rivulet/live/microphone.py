@@ -4,6 +4,7 @@ PortAudio's callback copies a block and queues it. Everything else happens where
 blocks are taken out.
 """
 
+import sys
 import threading
 import time
 from collections import deque
@@ -23,6 +24,7 @@ QUEUE_RANGE_S = (0.5, 600.0)  # below, a hiccup loses sound; above, nobody calls
 POLL_S = 0.1  # seconds after which waiting looks whether it should stop
 FIRST_BLOCK_S = 6.0  # a device may take so long to begin: Bluetooth about 1 s, a null sink 2 s
 STALL_S = 3.0  # seconds without a block after which a device counts as gone
+LEAST_SLEEP_S = 0.5  # of a suspended machine that make a gap; below, two clocks just differ
 USUAL_CHANNELS = 2  # opened where a device offers more; sound servers claim 32
 
 DeviceSamples = npt.NDArray[np.int16]
@@ -45,6 +47,7 @@ class Block:
     arrived_s: when the callback had them, seconds since the source was opened.
     queue_lost: samples (per channel) directly before it that found the queue full.
     overflow_lost: samples directly before those that PortAudio lost, as far as clocks tell.
+    asleep_lost: samples directly before those that were never made: the machine was suspended.
     overflowed: PortAudio said that it lost samples; `overflow_lost` may still be 0.
     device_s: the device's own clock at the first sample; 0 if it has none.
     """
@@ -55,11 +58,17 @@ class Block:
     overflow_lost: int = 0
     overflowed: bool = False
     device_s: float = 0.0
+    asleep_lost: int = 0
 
     @property
     def lost(self) -> int:
         """Samples per channel missing directly before this block."""
-        return self.queue_lost + self.overflow_lost
+        return self.queue_lost + self.overflow_lost + self.asleep_lost
+
+
+GapReason = Literal[
+    "queue full", "device overflow", "queue full and device overflow", "machine asleep"
+]
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ class Gap:
     start: float
     end: float
     samples: int
-    reason: Literal["queue full", "device overflow", "queue full and device overflow"]
+    reason: GapReason
 
 
 class Source(Protocol):
@@ -117,6 +126,7 @@ class BlockQueue:
         self._blocks: deque[Block] = deque()
         self._held = 0
         self._lost = 0
+        self._asleep = 0
         self._overflowed = False
         self._dropping = False
         self._ended = False
@@ -139,9 +149,14 @@ class BlockQueue:
         arrived_s: float,
         overflowed: bool = False,
         device_s: float = 0.0,
+        asleep: int = 0,
     ) -> None:
-        """Queue (n, channels), not to be changed after; if there is no room, count them."""
+        """Queue (n, channels), not to be changed after; if there is no room, count them.
+
+        `asleep` samples were never made before these, as the machine was suspended.
+        """
         with self._changed:
+            self._asleep += asleep
             self._overflowed = self._overflowed or overflowed
             if self._held + len(samples) > self._bound:
                 self._dropping = True
@@ -150,11 +165,10 @@ class BlockQueue:
             if self._dropping:
                 self._lost += len(samples)
                 return
-            self._blocks.append(
-                Block(samples, arrived_s, self._lost, 0, self._overflowed, device_s)
-            )
+            flags = (self._overflowed, device_s, self._asleep)
+            self._blocks.append(Block(samples, arrived_s, self._lost, 0, *flags))
             self._held += len(samples)
-            self._lost, self._overflowed = 0, False
+            self._lost, self._asleep, self._overflowed = 0, 0, False
             self._changed.notify()
 
     def end(self) -> None:
@@ -181,11 +195,33 @@ class BlockQueue:
             return None
 
 
+class Clock:
+    """Two clocks of the machine, in seconds; tests have one that jumps."""
+
+    def running(self) -> float:
+        """Return how long it has run; where the system tells, without the time it slept."""
+        return time.monotonic()
+
+    def asleep(self) -> float:
+        """Return how long it has been suspended since it started; 0 where no clock tells."""
+        with_sleep = getattr(time, "CLOCK_BOOTTIME", None)  # Linux
+        if with_sleep is None and sys.platform == "darwin":
+            with_sleep = time.CLOCK_MONOTONIC  # there it goes on in sleep, and Python's does not
+        if with_sleep is None:
+            return 0.0
+        return max(0.0, time.clock_gettime(with_sleep) - time.monotonic())
+
+
 class Microphone:
     """An open input device: iterate for its blocks. Opening checks, iterating starts it."""
 
     def __init__(
-        self, device: Device, sample_rate: int, channels: int, queue_s: float = QUEUE_S
+        self,
+        device: Device,
+        sample_rate: int,
+        channels: int,
+        queue_s: float = QUEUE_S,
+        clock: Clock | None = None,
     ) -> None:
         """Open `device`; `microphone` finds one and fills in what is usual.
 
@@ -194,7 +230,10 @@ class Microphone:
         """
         self._format = SignalFormat(device.name, sample_rate, channels)
         self._queue = BlockQueue(sample_rate, queue_s)
-        self._opened = time.monotonic()
+        self._clock = clock or Clock()
+        self._opened = self._clock.running()
+        self._asleep_s = self._clock.asleep()  # when the latest block was queued
+        self._waited_s = 0.0  # for the next block, in polls: no clock that jumps says it
         self._latest_s: float | None = None  # when the latest block arrived
         self._device_end_s = 0.0  # the device's clock after the latest block
         self._stopping = False
@@ -207,7 +246,7 @@ class Microphone:
 
     def now(self) -> float:
         """Return the seconds since the device was opened."""
-        return round(time.monotonic() - self._opened, 6)
+        return round(self._clock.running() - self._opened, 6)
 
     def stop(self) -> None:
         """Ask for the end; only sets a flag, so a signal handler may call it."""
@@ -231,8 +270,11 @@ class Microphone:
                 self._queue.end()
             block = self._queue.get(POLL_S)
             if block is not None:
+                self._waited_s = 0.0
                 yield self._measured(block)
-            elif self._stalled():
+                continue
+            self._waited_s += POLL_S
+            if self._stalled():
                 break
         if not self._stopping:
             raise self._vanished()
@@ -249,13 +291,23 @@ class Microphone:
     def _callback(self, indata: DeviceSamples, _frames: int, times: Any, status: Any) -> None:
         """Copy and queue; runs in PortAudio's thread."""
         overflowed = bool(status.input_overflow)
-        self._queue.put(indata.copy(), self.now(), overflowed, float(times.inputBufferAdcTime))
+        asleep = self._slept()
+        device_s = float(times.inputBufferAdcTime)
+        self._queue.put(indata.copy(), self.now(), overflowed, device_s, asleep)
+
+    def _slept(self) -> int:
+        """Return the samples that the machine slept through since the latest block."""
+        asleep_s = self._clock.asleep()
+        slept_s, self._asleep_s = asleep_s - self._asleep_s, asleep_s
+        return round(slept_s * self._format.sample_rate) if slept_s > LEAST_SLEEP_S else 0
 
     def _measured(self, block: Block) -> Block:
         """Add how many samples an overflow cost: how far the device's clock went on unseen."""
         rate = self._format.sample_rate
         if block.overflowed and self._device_end_s and block.device_s:
             missing_s = block.device_s - self._device_end_s - block.queue_lost / rate
+            if missing_s >= block.asleep_lost / rate:  # the device's clock went on in sleep
+                missing_s -= block.asleep_lost / rate
             waited_s = block.arrived_s - (self._latest_s or 0.0)
             missing_s = min(missing_s, waited_s + QUEUE_S)  # against a device clock that was set
             block = replace(block, overflow_lost=max(0, round(missing_s * rate)))
@@ -264,9 +316,7 @@ class Microphone:
         return block
 
     def _stalled(self) -> bool:
-        if self._latest_s is None:
-            return self.now() > FIRST_BLOCK_S
-        return self.now() - self._latest_s > STALL_S
+        return self._waited_s > (FIRST_BLOCK_S if self._latest_s is None else STALL_S)
 
     def _vanished(self) -> DeviceError:
         name = self._format.device

@@ -47,6 +47,7 @@ COUNT = struct.Struct("<I")
 FLAC_CHANNELS = 8  # the format's most; more go into several
 FLAC_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # by channels
 
+WAV_BYTES = (1 << 32) - 4096  # of sound, behind a header of 32-bit lengths
 MAX_JSON = 1 << 26  # bytes of a record's JSON, unpacked
 UNREADABLE = (  # what another program's records, or spoiled ones, raise
     ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError,
@@ -155,6 +156,7 @@ class RecordingWriter:
             "queue_lost": block.queue_lost,
             "overflow_lost": block.overflow_lost,
             "overflowed": block.overflowed,
+            "asleep_lost": block.asleep_lost,
             "device_s": block.device_s,
             "events": [live_event_to_dict(event) for event in events],
         }
@@ -331,11 +333,22 @@ def export_wav(recording: Recording, path: Path) -> float:
         out.setsampwidth(2)  # bytes of int16
         out.setframerate(signal.sample_rate)
         for heard in recording:
-            lost = np.zeros((heard.block.lost, signal.channels), np.int16)
-            for piece in (lost, heard.block.samples):
-                out.writeframes(piece.astype("<i2").tobytes())
+            for piece in (*_silence(heard.block.lost, signal), heard.block.samples):
                 frames += len(piece)
+                if frames * signal.channels * 2 > WAV_BYTES:
+                    raise RecordingError(
+                        f"{recording.path} has more sound than a WAV can hold, 4 GB: the first "
+                        f"{frames / signal.sample_rate / 3600:.1f} h of it are in {path}."
+                    )
+                out.writeframes(piece.astype("<i2").tobytes())
     return frames / signal.sample_rate
+
+
+def _silence(samples: int, signal: SignalFormat) -> Iterator[DeviceSamples]:
+    """Yield so many samples in pieces: a machine may have slept for a night."""
+    for start in range(0, samples, signal.sample_rate):
+        count = min(signal.sample_rate, samples - start)
+        yield np.zeros((count, signal.channels), np.int16)
 
 
 def arithmetic(recognizer: Recognizer) -> str:
@@ -355,6 +368,7 @@ def _blocks(content: dict[str, Any], sound: bytes, signal: SignalFormat) -> Iter
             told.get("overflow_lost", 0),
             told.get("overflowed", False),
             told.get("device_s", 0.0),
+            told.get("asleep_lost", 0),
         )
         yield RecordedBlock(block, told.get("lag_s", 0.0), told.get("events", []))
         start = end

@@ -4,13 +4,13 @@ LiveSession and replaying both run through it, which is why a replay can be exac
 """
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from rivulet.events import Event, Partial
 from rivulet.live.checks import InputMonitor, InputWarning
-from rivulet.live.microphone import Block, Gap, SignalFormat
+from rivulet.live.microphone import Block, Gap, GapReason, SignalFormat
 from rivulet.recognizer import Recognizer
 from rivulet.writers import event_to_dict
 
@@ -121,9 +121,9 @@ def live_event_to_dict(event: LiveEvent) -> dict[str, Any]:
     return event_to_dict(event)
 
 
-def _gap_reason(
-    block: Block,
-) -> Literal["queue full", "device overflow", "queue full and device overflow"]:
+def _gap_reason(block: Block) -> GapReason:
+    if block.asleep_lost:
+        return "machine asleep"
     if block.queue_lost and block.overflow_lost:
         return "queue full and device overflow"
     return "queue full" if block.queue_lost else "device overflow"
