@@ -14,6 +14,7 @@ from typing import Any
 
 import sweep
 import torch
+from rivulet.training.start import read_run
 from sweep import ROOT, Row, Trial, Workshop, spread
 from torch import Tensor, nn
 
@@ -27,7 +28,6 @@ from rivulet.training.config import Recipe
 from rivulet.training.corpus import Corpus, pack
 from rivulet.training.heads import HeadedModel, ctc_losses
 from rivulet.training.precision import autocast
-from rivulet.training.start import read_run
 
 RECIPE = ROOT / "benchmarks" / "recipes" / "cells.json"
 CELLS = ("gru", "lstm", "rnn")

@@ -15,6 +15,7 @@ from typing import Any
 import cells
 import sweep
 import torch
+from rivulet.training.start import read_run
 from sweep import ROOT, Row, Trial, Workshop, spread
 
 from rivulet.acoustic.config import ModelConfig
@@ -26,7 +27,6 @@ from rivulet.recognizer import DEFAULT_BLOCK_MS
 from rivulet.training.batches import BatchMaker
 from rivulet.training.config import Recipe
 from rivulet.training.corpus import pack
-from rivulet.training.start import read_run
 
 RECIPE = ROOT / "benchmarks" / "recipes" / "shape.json"
 STEP_MS = STRIDE * 10  # of an output step

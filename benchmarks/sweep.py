@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rivulet.training.start import SETTINGS_FILE
 
 from rivulet import checkpoint
 from rivulet.corpora.manifest import Utterance, read_manifest, write_manifest
@@ -28,7 +29,6 @@ from rivulet.training.corpus import pack
 from rivulet.training.export import ExportConfig, export
 from rivulet.training.log import DEV_FILE, STEPS_FILE
 from rivulet.training.loop import train
-from rivulet.training.start import SETTINGS_FILE
 from rivulet.training.targets import complete_dictionary
 
 ROOT = Path(__file__).resolve().parent.parent
