@@ -19,7 +19,7 @@ from rivulet.errors import ConfigError
 
 if TYPE_CHECKING:
     from rivulet.server.app import Settings
-    from rivulet.server.running import Server
+    from rivulet.server.running import Address
 
 TOKEN_VARIABLE = "RIVULET_TOKEN"  # a flag's value is seen by everyone who can list processes
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -71,7 +71,12 @@ def _add_access_flags(parser: argparse.ArgumentParser) -> None:
 def _add_limit_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("limits")
     group.add_argument("--streams", type=int, default=32, help="live at once (%(default)s)")
-    group.add_argument("--workers", type=int, metavar="N", help="threads that compute (one a core)")
+    group.add_argument(
+        "--processes", type=int, metavar="N", help="one a core, as far as --streams need them"
+    )
+    group.add_argument(
+        "--workers", type=int, metavar="N", help="threads that compute, of each process"
+    )
     group.add_argument(
         "--max-upload", type=float, default=100.0, metavar="MB", help="largest file (%(default)s)"
     )
@@ -101,7 +106,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"the server needs the package {error.name}; pip install 'rivulet[server]'."
         ) from error
-    settings = settings_of(args)
+    processes = processes_of(args)
+    settings = settings_of(args, processes)
     logging.basicConfig(
         level=args.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -113,17 +119,32 @@ def run(args: argparse.Namespace) -> int:
     )
     rivulet.server.running.check_files(address)
     recognizer = load_recognizer(args)
-    rivulet.server.running.serve(recognizer, settings, address, _announce)
+    rivulet.server.running.serve(recognizer, settings, address, _announce, processes)
     return 0
 
 
-def settings_of(args: argparse.Namespace) -> "Settings":
-    """Return what the flags say.
+def processes_of(args: argparse.Namespace) -> int:
+    """Return how many processes serve.
+
+    Raises:
+        ConfigError: so many cannot be.
+    """
+    from rivulet.server.processes import check_processes, default_processes
+
+    if args.processes is None:
+        return default_processes(args.streams)
+    check_processes(args.processes)
+    return int(args.processes)
+
+
+def settings_of(args: argparse.Namespace, processes: int = 1) -> "Settings":
+    """Return what the flags say, for each of so many processes.
 
     Raises:
         ConfigError: other machines would be served unprotected, or a limit serves nobody.
     """
     from rivulet.server.app import Settings
+    from rivulet.server.processes import cores
     from rivulet.server.settings import Access, Limits, check_host, is_loopback
 
     token = args.token or os.environ.get(TOKEN_VARIABLE) or None
@@ -142,11 +163,11 @@ def settings_of(args: argparse.Namespace) -> "Settings":
         idle_s=args.idle,
     )
     access = Access(token, frozenset(args.allow_origin), is_loopback(args.host))
-    return Settings(limits, access, args.sample_rate, args.workers, new_formatters(args))
+    workers = args.workers or max(1, cores() // processes)
+    return Settings(limits, access, args.sample_rate, workers, new_formatters(args))
 
 
-def _announce(server: "Server") -> None:
-    address = server.address
+def _announce(address: "Address") -> None:
     print(f"page        {address.url}")
     print(f"vosk        {address.url.replace('http', 'ws', 1)}")
     print(f"events      {address.url.replace('http', 'ws', 1)}v1/stream")

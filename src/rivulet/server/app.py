@@ -19,8 +19,10 @@ from rivulet.server.connection import Connection, Connections
 from rivulet.server.metrics import CONTENT_TYPE, Metrics
 from rivulet.server.native_protocol import Greeting, NativeProtocol
 from rivulet.server.protocol import TRY_LATER, Protocol, reason_of
+from rivulet.server.relay import metrics_of_all
 from rivulet.server.rendering import BODY_BYTES, FORMATS, rendered
 from rivulet.server.settings import Access, Limits
+from rivulet.server.siblings import Siblings
 from rivulet.server.streams import Streams
 from rivulet.server.transcription import RequestError
 from rivulet.server.uploads import Uploads, failure, limited_body
@@ -49,7 +51,7 @@ class Settings:
     """How a server serves.
 
     sample_rate: Hz of vosk clients that do not say it.
-    workers: threads that compute; as many as cores if None.
+    workers: threads that compute, in each process; as many as cores if None.
     new_formatter: makes what says how a stream's events are shown; None for bare words.
     """
 
@@ -63,15 +65,23 @@ class Settings:
 class App:
     """One server's streams and its routes."""
 
-    def __init__(self, recognizer: Recognizer, settings: Settings) -> None:
-        """Serve `recognizer`."""
+    def __init__(
+        self, recognizer: Recognizer, settings: Settings, siblings: Siblings | None = None
+    ) -> None:
+        """Serve `recognizer`, alone or beside other processes."""
         self.settings = settings
+        self._siblings = siblings or Siblings()
         self.metrics = Metrics()
         self.advancer = Advancer(self.metrics, settings.workers)
         self.streams = Streams(
-            recognizer, settings.limits, self.metrics, self.advancer, settings.new_formatter
+            recognizer,
+            settings.limits,
+            self.metrics,
+            self.advancer,
+            settings.new_formatter,
+            self._siblings,
         )
-        self.connections = Connections(self.metrics, settings.limits.connections)
+        self.connections = Connections(self.metrics, settings.limits.connections, self._siblings)
         self._recognizer = recognizer
         self._uploads = Uploads(self.streams)
         self.asgi = Starlette(routes=self._routes())
@@ -110,14 +120,15 @@ class App:
             "status": status,
             "version": rivulet.__version__,
             "model": self._recognizer.checkpoint.name,
-            "streams": len(self.streams),
+            "streams": self._siblings.total("streams"),
             "limit": self.settings.limits.streams,
             "token": self.settings.access.token is not None,
         }
         return JSONResponse(body, 503 if self.connections.draining else 200)
 
     async def _metrics(self, request: Request) -> Response:
-        return Response(self.metrics.render(), media_type=CONTENT_TYPE)
+        text = await metrics_of_all(self._siblings, self.metrics.render(), request)
+        return Response(text, media_type=CONTENT_TYPE)
 
     async def _models(self, request: Request) -> Response:
         model = {"id": self._recognizer.checkpoint.name, "object": "model", "owned_by": "rivulet"}

@@ -1,6 +1,7 @@
 """One WebSocket: messages to the protocol, its actions to the stream and back."""
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from typing import Any
 from typing import Protocol as Interface
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from websockets.exceptions import WebSocketException
 
 from rivulet.errors import RivuletError
 from rivulet.server.metrics import Metrics
@@ -32,12 +34,12 @@ from rivulet.server.protocol import (
     Send,
     reason_of,
 )
+from rivulet.server.relay import ABNORMAL, DELIBERATE, relay
+from rivulet.server.siblings import Siblings
 from rivulet.server.streams import LiveStream, Streams
 
 log = logging.getLogger("rivulet.server")
 
-DELIBERATE = (NORMAL, GOING_AWAY)  # codes with which a client says that it will not come back
-ABNORMAL = 1006  # the code of a connection that was lost without one
 ABORT = "rivulet.abort"  # extension of the ASGI scope: ends a connection nobody reads
 
 
@@ -67,6 +69,7 @@ class Connections:
 
     metrics: Metrics
     limit: int
+    siblings: Siblings = field(default_factory=Siblings)
     _open: set[Leaving] = field(default_factory=set)
     draining: bool = False
 
@@ -80,20 +83,23 @@ class Connections:
 
     def refusal(self) -> str | None:
         """Return why no other connection is taken; None if one is."""
-        if not self.draining and len(self._open) < self.limit:
+        count = self.siblings.total("connections")
+        if not self.draining and count < self.limit:
             return None
         self.metrics.refused.labels("connections").inc()
         if self.draining:
             return "the server is going down; connect again later."
-        return f"{len(self._open)} connections are open; try again later."
+        return f"{count} connections are open; try again later."
 
     def add(self, connection: Leaving) -> None:
         """Count one more."""
         self._open.add(connection)
+        self.siblings.tell("connections", len(self._open))
 
     def remove(self, connection: Leaving) -> None:
         """Count one less."""
         self._open.discard(connection)
+        self.siblings.tell("connections", len(self._open))
 
     async def drain(self, seconds: float) -> None:
         """Let every connection send its last results and close; wait for them."""
@@ -220,6 +226,8 @@ class Connection:
                 await self._perform(self._protocol.finished(await live.finish()))
                 self._streams.close(live.key)
                 self._live = None
+            case Resume(key) if self._streams.siblings.holder(key) is not None:
+                await self._send_elsewhere(action)
             case Resume(key, after):
                 self._live, memory = await self._streams.resume(key, self._replaced)
                 self._protocol = memory
@@ -227,6 +235,25 @@ class Connection:
             case Close():
                 await self._close(self._own_close or action)
                 raise ClientGoneError(NORMAL)
+
+    async def _send_elsewhere(self, resume: Resume) -> None:
+        """Pass messages on to the process that holds the stream, and what it answers back.
+
+        Raises:
+            ClientGoneError: in the end.
+            ProtocolError: the other process does not answer.
+        """
+        siblings = self._streams.siblings
+        hello = {"type": "start", "resume": resume.key, "after": resume.after}
+        try:
+            through = siblings.reach(siblings.holder(resume.key) or 0)
+            close = await relay(self._socket, self._send, json.dumps(hello), through)
+        except (OSError, WebSocketException, asyncio.TimeoutError) as error:
+            raise ProtocolError(
+                "the process with the stream does not answer; try again later.", TRY_LATER
+            ) from error
+        await self._close(close)
+        raise ClientGoneError(NORMAL)
 
     def _replaced(self) -> None:
         self.leave(POLICY, "the stream goes on over another connection.")

@@ -1,4 +1,7 @@
-"""An app on its sockets: uvicorn with limits it does not have, and an end that loses nothing."""
+"""An app on its sockets: uvicorn with limits it does not have, and an end that loses nothing.
+
+`Server` listens by itself; `Worker` is one of several processes and takes what its parent hands it.
+"""
 
 import asyncio
 import logging
@@ -17,7 +20,9 @@ from rivulet.errors import ConfigError
 from rivulet.recognizer import Recognizer
 from rivulet.server.app import App, Settings
 from rivulet.server.connection import ABORT
+from rivulet.server.processes import Parent
 from rivulet.server.settings import is_loopback
+from rivulet.server.siblings import Parcel, Siblings, receive, send
 
 log = logging.getLogger("rivulet.server")
 
@@ -137,41 +142,81 @@ class Server(uvicorn.Server):
             ConfigError: a port cannot be used, or the certificate cannot be read.
         """
         self.app = app
-        self._socket = listen(address.host, address.port)
+        self.address, self._listening = listen_at(address)
         self._wyoming: Any = None
-        self._wyoming_socket: sockets.socket | None = None
-        self.address = replace(address, port=self._socket.getsockname()[1])
-        if address.wyoming_port is not None:
-            self._wyoming_socket = listen(address.host, address.wyoming_port)
-            self.address = replace(self.address, wyoming_port=self._wyoming_socket.getsockname()[1])
         super().__init__(_config(app, address))
-        try:
-            self.config.load()
-        except OSError as error:
-            raise ConfigError(
-                f"the certificate cannot be used ({error}); check its files."
-            ) from error
+        load_certificate(self.config)
 
     async def startup(self, sockets: list[sockets.socket] | None = None) -> None:
         """Begin to serve."""
-        if self._wyoming_socket is not None:
-            await self._start_wyoming(self._wyoming_socket)
-        await super().startup([self._socket])
+        if self.address.wyoming_port is not None:
+            self._wyoming = self._new_wyoming()
+        for listening, parcel in self._listening.items():
+            if parcel is Parcel.WYOMING:
+                await self._wyoming.start(listening)
+        await super().startup([s for s, parcel in self._listening.items() if parcel is Parcel.WEB])
 
     async def shutdown(self, sockets: list[sockets.socket] | None = None) -> None:
         """Send last results, close, and wait for what is left."""
         if self._wyoming is not None:
             self._wyoming.stop()
         await self.app.drain()
-        await super().shutdown([self._socket])
+        await super().shutdown(list(self._listening))
         self.app.advancer.close()
         self._captured_signals.clear()  # this was their effect; they need not end the process too
 
-    async def _start_wyoming(self, listening: sockets.socket) -> None:
+    def _new_wyoming(self) -> Any:
         from rivulet.server.wyoming import WyomingServer
 
-        self._wyoming = WyomingServer(self.app.streams, self.app.connections)
-        await self._wyoming.start(listening)
+        return WyomingServer(self.app.streams, self.app.connections)
+
+
+class Worker(Server):
+    """One process of several: serves the connections that its parent hands over."""
+
+    def __init__(self, app: App, address: Address, channel: sockets.socket) -> None:
+        """Take connections from `channel`; `address` is where the parent listens."""
+        self.app = app
+        self.address, self._listening = address, {}
+        self._wyoming = None
+        self._channel = channel
+        self._arriving: set[asyncio.Task[None]] = set()
+        uvicorn.Server.__init__(self, _config(app, address))
+        load_certificate(self.config)
+
+    async def startup(self, sockets: list[sockets.socket] | None = None) -> None:
+        """Begin to serve, and say so."""
+        await super().startup()
+        asyncio.get_running_loop().add_reader(self._channel, self._take)
+        send(self._channel, Parcel.READY)
+
+    def _take(self) -> None:
+        """Take what came over the channel."""
+        with suppress(BlockingIOError):
+            while True:
+                found = receive(self._channel)
+                if found is None:  # the parent has ended
+                    asyncio.get_running_loop().remove_reader(self._channel)
+                    self.should_exit = True
+                    return
+                parcel, _, client = found
+                if client is not None:
+                    task = asyncio.ensure_future(self._adopt(parcel, client))
+                    self._arriving.add(task)
+                    task.add_done_callback(self._arriving.discard)
+
+    async def _adopt(self, parcel: Parcel, client: sockets.socket) -> None:
+        """Serve a connection."""
+        client.setblocking(False)
+        with suppress(OSError):  # it ended before it began
+            if parcel is Parcel.WYOMING:
+                await self._wyoming.adopt(client)
+                return
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: HttpProtocol(self.config, self.server_state, self.lifespan.state),
+                client,
+                ssl=self.config.ssl if parcel is Parcel.WEB else None,
+            )
 
 
 def check_files(address: Address) -> None:
@@ -185,6 +230,33 @@ def check_files(address: Address) -> None:
             raise ConfigError(f"{file} does not exist; give the certificate as a PEM file.")
     if address.tls_key is not None and address.tls_cert is None:
         raise ConfigError("--tls-key is given without its --tls-cert; give both.")
+
+
+def load_certificate(config: uvicorn.Config) -> None:
+    """Read what a configuration names.
+
+    Raises:
+        ConfigError: the certificate cannot be read.
+    """
+    try:
+        config.load()
+    except OSError as error:
+        raise ConfigError(f"the certificate cannot be used ({error}); check its files.") from error
+
+
+def listen_at(address: Address) -> tuple[Address, dict[sockets.socket, Parcel]]:
+    """Return listening sockets by what connects there, and the address with their ports.
+
+    Raises:
+        ConfigError: a port cannot be used.
+    """
+    web = listen(address.host, address.port)
+    found = replace(address, port=web.getsockname()[1])
+    if address.wyoming_port is None:
+        return found, {web: Parcel.WEB}
+    wyoming = listen(address.host, address.wyoming_port)
+    found = replace(found, wyoming_port=wyoming.getsockname()[1])
+    return found, {web: Parcel.WEB, wyoming: Parcel.WYOMING}
 
 
 def listen(host: str, port: int) -> sockets.socket:
@@ -219,22 +291,36 @@ def serve(
     recognizer: Recognizer,
     settings: Settings,
     address: Address,
-    announce: Callable[[Server], None],
+    announce: Callable[[Address], None],
+    processes: int = 1,
 ) -> None:
     """Serve until SIGINT or SIGTERM; `announce` is called once, when clients can connect.
 
     Raises:
         ConfigError: an address or a certificate cannot be used.
+        ServerError: the processes of the server end by themselves.
     """
     raise_file_limit()
-    server = Server(App(recognizer, settings), address)
+    if processes == 1:
+        server = Server(App(recognizer, settings), address)
+        _run(server, lambda: announce(server.address))
+        return
+    load_certificate(_config(App(recognizer, settings), address))  # said once, by the parent
+    found, listening = listen_at(address)
 
+    def child(siblings: Siblings, channel: sockets.socket) -> None:
+        _run(Worker(App(recognizer, settings, siblings), found, channel), lambda: None)
+
+    Parent(processes, listening, child).run(lambda: announce(found))
+
+
+def _run(server: Server, announce: Callable[[], None]) -> None:
     async def main() -> None:
         serving = asyncio.ensure_future(server.serve())
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
         if not serving.done():
-            announce(server)
+            announce()
         await serving
 
     with suppress(KeyboardInterrupt):

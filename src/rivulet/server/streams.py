@@ -15,6 +15,7 @@ from rivulet.server.advancing import Advancer, Signal
 from rivulet.server.metrics import Metrics
 from rivulet.server.protocol import POLICY, TRY_LATER, ProtocolError, StreamSettings
 from rivulet.server.settings import Limits
+from rivulet.server.siblings import Siblings
 from rivulet.writers import Formatter
 
 OVERLOAD_S = 1.5  # live audio that waits so long says that the machine is full before its limit
@@ -97,13 +98,19 @@ class Streams:
         metrics: Metrics,
         advancer: Advancer,
         new_formatter: Callable[[], Formatter | None] = lambda: None,
+        siblings: Siblings | None = None,
     ) -> None:
-        """Hold none yet; `new_formatter` makes what says how a stream's events are shown."""
+        """Hold none yet.
+
+        new_formatter: makes what says how a stream's events are shown.
+        siblings: the other processes of the server, which share its limits.
+        """
         self.recognizer = recognizer
         self.limits = limits
         self.metrics = metrics
         self.advancer = advancer
         self._new_formatter = new_formatter
+        self.siblings = siblings or Siblings()
         self._held: dict[str, Callable[[], None]] = {}  # key → asks its connection to let it go
         self._parked: dict[str, Parked] = {}
         metrics.streams.set_function(lambda: len(self._held))
@@ -121,9 +128,9 @@ class Streams:
             RivuletError: the settings cannot be used.
         """
         self._check_room()
-        key = secrets.token_urlsafe(16)
-        self._held[key] = leave
-        while self._parked and len(self._held) + len(self._parked) > self.limits.streams:
+        key = self.siblings.sign(secrets.token_urlsafe(16))
+        self._hold(key, leave)
+        while self._parked and self._all() + self.siblings.total("parked") > self.limits.streams:
             self._give_up(next(iter(self._parked)))
         try:
             signal = await self.advancer.call(lambda: self.signal(settings))
@@ -134,7 +141,7 @@ class Streams:
 
     def _check_room(self) -> None:
         """Refuse a stream that would have to wait, or that would make the others wait."""
-        if len(self._held) >= self.limits.streams:
+        if self._all() >= self.limits.streams:
             self.metrics.refused.labels("full").inc()
             raise ProtocolError(
                 f"all {self.limits.streams} streams are taken; try again later, or raise "
@@ -145,7 +152,7 @@ class Streams:
         if behind_s > OVERLOAD_S:
             self.metrics.refused.labels("overload").inc()
             raise ProtocolError(
-                f"the server is {behind_s:.1f} s behind with {len(self._held)} streams; "
+                f"the server is {behind_s:.1f} s behind with {self._all()} streams; "
                 "try again later.",
                 TRY_LATER,
             )
@@ -153,12 +160,14 @@ class Streams:
     def close(self, key: str) -> None:
         """Let a stream go; letting it go twice is harmless."""
         self._held.pop(key, None)
+        self._tell()
 
     def park(self, live: LiveStream, memory: Any) -> None:
         """Keep a stream for a client that may come back, and what its connection knew."""
         self.close(live.key)
         timer = asyncio.get_running_loop().call_later(self.limits.resume_s, self._give_up, live.key)
         self._parked[live.key] = Parked(live, memory, timer)
+        self._tell()
 
     async def resume(self, key: str, leave: Callable[[], None]) -> tuple[LiveStream, Any]:
         """Return a stream whose client came back, and what its connection knew.
@@ -178,7 +187,7 @@ class Streams:
         self._check_room()
         del self._parked[key]
         parked.timer.cancel()
-        self._held[key] = leave
+        self._hold(key, leave)
         self.metrics.resumed.inc()
         return parked.live, parked.memory
 
@@ -199,6 +208,20 @@ class Streams:
         if parked is not None:
             parked.timer.cancel()
             self.metrics.dropped.labels("not resumed").inc()
+            self._tell()
+
+    def _hold(self, key: str, leave: Callable[[], None]) -> None:
+        self._held[key] = leave
+        self._tell()
+
+    def _tell(self) -> None:
+        """Let the other processes know."""
+        self.siblings.tell("streams", len(self._held))
+        self.siblings.tell("parked", len(self._parked))
+
+    def _all(self) -> int:
+        """Count the streams that are being heard in all processes."""
+        return self.siblings.total("streams")
 
     def signal(self, settings: StreamSettings) -> Signal:
         """Return a new stream with what belongs to it; hot words take a fifth of a second.

@@ -181,16 +181,18 @@ class Uploads:
         """Compute where the live streams compute, after them."""
         self._streams = streams
         self._limits = streams.limits
+        self._siblings = streams.siblings
         self._running = 0
 
     async def transcribe(self, request: Request) -> Response:
         """Answer a request, or say in OpenAI's words why not."""
-        if self._running >= self._limits.uploads:
+        running = self._siblings.total("uploads")
+        if running >= self._limits.uploads:
             self._streams.metrics.refused.labels("uploads").inc()
             return failure(
-                RequestError(f"{self._running} files are being transcribed; try again later.", 503)
+                RequestError(f"{running} files are being transcribed; try again later.", 503)
             )
-        self._running += 1
+        self._count(1)
         answer: Response | None = None
         try:
             answer = await self._answer(request)
@@ -274,7 +276,11 @@ class Uploads:
         )
 
     def _release(self) -> None:
-        self._running -= 1
+        self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self._running += change
+        self._siblings.tell("uploads", self._running)
 
 
 async def limited_body(request: Request, limit: int) -> bytes:

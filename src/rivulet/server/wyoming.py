@@ -210,6 +210,14 @@ class WyomingServer:
         """Serve a listening socket."""
         self._server = await asyncio.start_server(self._serve, sock=listening, limit=LINE_BYTES)
 
+    async def adopt(self, client: sockets.socket) -> None:
+        """Serve a socket that is connected already."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(LINE_BYTES)
+        await loop.connect_accepted_socket(
+            lambda: asyncio.StreamReaderProtocol(reader, self._serve), client
+        )
+
     def stop(self) -> None:
         """Take no more connections."""
         if self._server is not None:
