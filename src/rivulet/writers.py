@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Protocol, TextIO
 
 from rivulet.events import Event, Final, Partial
@@ -140,7 +140,7 @@ class JsonLinesWriter:
 def event_to_dict(event: Event) -> dict[str, Any]:
     """Return an event as plain data, `"type"` first; what is shown if a `Formatter` said it."""
     partial = isinstance(event, Partial)
-    fields = asdict(event)
+    fields = asdict(replace(event, words=()) if partial else event)  # it shows no words
     shown = {name: fields.pop(name) for name in SHOWN if name in fields}
     unasked = {name for name in ON_REQUEST if not getattr(event, name, True)}
     if partial:

@@ -1,4 +1,4 @@
-"""Routes, sockets and the end: what binds the protocols to a port."""
+"""Routes: what binds the protocols to a port."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -81,7 +81,7 @@ class App:
             settings.new_formatter,
             self._siblings,
         )
-        self.connections = Connections(self.metrics, settings.limits.connections, self._siblings)
+        self.connections = Connections(self.metrics, settings.limits, self._siblings)
         self._recognizer = recognizer
         self._uploads = Uploads(self.streams)
         self.asgi = Starlette(routes=self._routes())

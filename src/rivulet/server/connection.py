@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 from typing import Protocol as Interface
 
+from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from websockets.exceptions import WebSocketException
 
@@ -35,11 +35,13 @@ from rivulet.server.protocol import (
     reason_of,
 )
 from rivulet.server.relay import ABNORMAL, DELIBERATE, relay
+from rivulet.server.settings import Limits
 from rivulet.server.siblings import Siblings
 from rivulet.server.streams import LiveStream, Streams
 
 log = logging.getLogger("rivulet.server")
 
+LOOK_S = 1.0  # seconds between two looks at what clients let wait
 ABORT = "rivulet.abort"  # extension of the ASGI scope: ends a connection nobody reads
 
 
@@ -62,15 +64,19 @@ class Leaving(Interface):
     def leave(self, code: int, reason: str) -> None:
         """End after the message that is being answered, with last results."""
 
+    def look(self, now: float) -> None:
+        """End if the client lets it wait for too long; `now` by the loop's clock, in seconds."""
+
 
 @dataclass
 class Connections:
     """All connections of a server that stay open, to count them and to end them."""
 
     metrics: Metrics
-    limit: int
+    limits: Limits
     siblings: Siblings = field(default_factory=Siblings)
     _open: set[Leaving] = field(default_factory=set)
+    _watch: "asyncio.Task[None] | None" = None
     draining: bool = False
 
     def __post_init__(self) -> None:
@@ -84,7 +90,7 @@ class Connections:
     def refusal(self) -> str | None:
         """Return why no other connection is taken; None if one is."""
         count = self.siblings.total("connections")
-        if not self.draining and count < self.limit:
+        if not self.draining and count < self.limits.connections:
             return None
         self.metrics.refused.labels("connections").inc()
         if self.draining:
@@ -92,14 +98,26 @@ class Connections:
         return f"{count} connections are open; try again later."
 
     def add(self, connection: Leaving) -> None:
-        """Count one more."""
+        """Count one more, and look at it from time to time."""
         self._open.add(connection)
+        if self._watch is None:
+            self._watch = asyncio.ensure_future(self._look())
         self.siblings.tell("connections", len(self._open))
 
     def remove(self, connection: Leaving) -> None:
         """Count one less."""
         self._open.discard(connection)
         self.siblings.tell("connections", len(self._open))
+
+    async def _look(self) -> None:
+        """Look at all of them: cheaper than a timer for each message."""
+        shortest_s = min(self.limits.idle_s, self.limits.send_s)
+        while self._open:
+            await asyncio.sleep(min(LOOK_S, shortest_s / 4))
+            now = asyncio.get_running_loop().time()
+            for connection in list(self._open):
+                connection.look(now)
+        self._watch = None
 
     async def drain(self, seconds: float) -> None:
         """Let every connection send its last results and close; wait for them."""
@@ -126,15 +144,43 @@ class Connection:
         self._limits = streams.limits
         self._live: LiveStream | None = None
         self._own_close: Close | None = None  # why the server ends it, whatever the protocol says
-        self._leaving: asyncio.Future[Close] = asyncio.get_running_loop().create_future()
+        self._leaving: Close | None = None  # how it ends after the message being answered
+        self._loop = asyncio.get_running_loop()
+        self._receives_since: float | None = None  # by the loop's clock
+        self._sends_since: float | None = None
+        self._interrupted = False
 
     def leave(self, code: int, reason: str) -> None:
         """End the connection after the message that is being answered."""
-        if not self._leaving.done():
-            self._leaving.set_result(Close(code, reason))
+        self._leaving = self._leaving or Close(code, reason)
+        if self._receives_since is not None:
+            self._interrupt()
+
+    def look(self, now: float) -> None:
+        """End it if the client neither sends nor reads for too long."""
+        if self._receives_since is not None and now - self._receives_since > self._limits.idle_s:
+            self._interrupt()
+        if self._sends_since is not None and now - self._sends_since > self._limits.send_s:
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        """Wake the task that waits for its client."""
+        if not self._interrupted:
+            self._interrupted = True
+            self._task.cancel()
+
+    def _is_interrupted(self) -> bool:
+        """Whether a cancellation was an interruption, which is over with it."""
+        was, self._interrupted = self._interrupted, False
+        if was and (uncancel := getattr(self._task, "uncancel", None)):  # from Python 3.11 on
+            uncancel()
+        return was
 
     async def run(self) -> None:
         """Serve until one side ends it."""
+        task = asyncio.current_task()
+        assert task
+        self._task = task
         self._connections.add(self)
         try:
             await self._serve()
@@ -170,33 +216,37 @@ class Connection:
 
     async def _receive(self) -> str | bytes | None:
         """Return the next message, or None when the connection was closed."""
-        receiving = asyncio.ensure_future(self._socket.receive())
-        waiting: set[asyncio.Future[Any]] = {receiving, self._leaving}
-        await asyncio.wait(
-            waiting,
-            timeout=self._limits.idle_s,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        if not receiving.done():
-            receiving.cancel()
-            with suppress(asyncio.CancelledError):
-                await receiving
+        message = None
+        if self._leaving is None:
+            message = await self._next()
+        if message is None:
             await self._end()
             return None
-        message = receiving.result()
         if message["type"] == "websocket.disconnect":
             raise ClientGoneError(message.get("code", NORMAL))
         self._metrics.messages.inc()
         text, data = message.get("text"), message.get("bytes")
         return text if text is not None else (data or b"")
 
+    async def _next(self) -> Message | None:
+        """Return what the socket receives next, or None if it is not to be waited for."""
+        self._receives_since = self._loop.time()
+        try:
+            return await self._socket.receive()
+        except asyncio.CancelledError:
+            if not self._is_interrupted():
+                raise
+            return None
+        finally:
+            self._receives_since = None
+
     async def _end(self) -> None:
         """Close by the server's own will: it goes down, or the client is elsewhere or idle."""
-        if not self._leaving.done():
+        if self._leaving is None:
             self._drop("idle")
             close = Close(GOING_AWAY, f"no message for {self._limits.idle_s:.0f} s; connect again.")
         else:
-            close = self._leaving.result()
+            close = self._leaving
         if close.code == POLICY:  # the stream goes on over another connection
             await self._close(close)
             raise ClientGoneError(ABNORMAL)
@@ -282,12 +332,17 @@ class Connection:
         """
         if self._socket.application_state is not WebSocketState.CONNECTED:
             raise ClientGoneError(ABNORMAL)
+        self._sends_since = self._loop.time()
         try:
-            await asyncio.wait_for(self._socket.send(message), self._limits.send_s)
-        except asyncio.TimeoutError as error:
+            await self._socket.send(message)
+        except asyncio.CancelledError as error:
+            if not self._is_interrupted():
+                raise
             raise SlowReaderError from error
         except (WebSocketDisconnect, OSError) as error:
             raise ClientGoneError(ABNORMAL) from error
+        finally:
+            self._sends_since = None
 
     def _drop(self, reason: str) -> None:
         self._metrics.dropped.labels(reason).inc()

@@ -116,6 +116,9 @@ class WyomingConnection:
         if not self._leaving.done():
             self._leaving.set_result(None)
 
+    def look(self, now: float) -> None:
+        """Nothing: every wait of this protocol has a limit of its own."""
+
     async def _receive(self) -> Message | None:
         """Return the next event; None at the end."""
         receiving = asyncio.ensure_future(async_read_event(self._reader))
