@@ -14,7 +14,6 @@ from typing import Any
 
 import sweep
 import torch
-from rivulet.training.start import read_run
 from sweep import ROOT, Row, Trial, Workshop, spread
 from torch import Tensor, nn
 
@@ -27,6 +26,7 @@ from rivulet.training.batches import Batch, BatchMaker, HeadTarget
 from rivulet.training.config import Recipe
 from rivulet.training.corpus import Corpus, pack
 from rivulet.training.heads import HeadedModel, ctc_losses
+from rivulet.training.initial_weights import read_run
 from rivulet.training.precision import autocast
 
 RECIPE = ROOT / "benchmarks" / "recipes" / "cells.json"

@@ -117,11 +117,11 @@ def without_one(hours: Sequence[float], errors: Sequence[float], at: float) -> t
 
     How far they differ is how little so few points say so far away.
     """
-    said = []
+    told = []
     for left_out in sorted(set(hours)):
         kept = [(h, e) for h, e in zip(hours, errors, strict=True) if h != left_out]
-        said.append(fit([h for h, _ in kept], [e for _, e in kept], floor=False).at(at))
-    return min(said), max(said)
+        told.append(fit([h for h, _ in kept], [e for _, e in kept], floor=False).at(at))
+    return min(told), max(told)
 
 
 def forward_flops(config: ModelConfig, heads: Sequence[int]) -> float:
@@ -229,12 +229,12 @@ def laws(rows: Sequence[Row]) -> list[Row]:
         errors = [r[what] for r in rows]
         for floor in (False, True):
             law = fit(hours, errors, floor)
-            said = {f"at_{asked:.0f}": law.at(asked) for asked in ASKED_H}
+            told = {f"at_{asked:.0f}": law.at(asked) for asked in ASKED_H}
             for asked in () if floor else ASKED_H:
                 low, high = without_one(hours, errors, asked)
-                said |= {f"at_{asked:.0f}_least": low, f"at_{asked:.0f}_most": high}
+                told |= {f"at_{asked:.0f}_least": low, f"at_{asked:.0f}_most": high}
             misfit = math.sqrt(_misfit(law, hours, errors) / len(rows))
-            found.append({"name": what, **vars(law), "misfit": misfit, **said})
+            found.append({"name": what, **vars(law), "misfit": misfit, **told})
     return found
 
 
@@ -245,16 +245,16 @@ def law_table(found: Sequence[Row]) -> str:
     lines = []
     for law in found:
         floor = f" + {100 * law['floor']:.1f}" if law["floor"] else ""
-        said = []
+        told = []
         for asked in ASKED_H:
             key = f"at_{asked:.0f}"
             doubt = [
                 f"{100 * law[end]:.1f}" for end in (f"{key}_least", f"{key}_most") if end in law
             ]
             span = f" ({' to '.join(doubt)})" if doubt else ""
-            said.append(f"{100 * law[key]:.1f}{span}")
+            told.append(f"{100 * law[key]:.1f}{span}")
         formula = f"{100 * law['scale']:.1f} · h^-{law['exponent']:.3f}{floor}"
-        lines.append([WHAT[law["name"]], formula, f"{100 * law['misfit']:.1f}", *said])
+        lines.append([WHAT[law["name"]], formula, f"{100 * law['misfit']:.1f}", *told])
     return sweep.markdown(header, lines)
 
 

@@ -15,18 +15,18 @@ from typing import Any
 import cells
 import sweep
 import torch
-from rivulet.training.start import read_run
 from sweep import ROOT, Row, Trial, Workshop, spread
 
 from rivulet.acoustic.config import ModelConfig
 from rivulet.acoustic.frames import STRIDE, algorithmic_latency_ms
 from rivulet.corpora.manifest import read_manifest
-from rivulet.decoding.decoder import GreedyDecoder
+from rivulet.decoding.greedy import GreedyDecoder
 from rivulet.metrics import match_words
 from rivulet.recognizer import DEFAULT_BLOCK_MS
 from rivulet.training.batches import BatchMaker
 from rivulet.training.config import Recipe
 from rivulet.training.corpus import pack
+from rivulet.training.initial_weights import read_run
 
 RECIPE = ROOT / "benchmarks" / "recipes" / "shape.json"
 STEP_MS = STRIDE * 10  # of an output step
@@ -69,21 +69,21 @@ def trials(recipe: Recipe, vary: Sequence[str], seeds: int, train: Path) -> list
 def measure(folder: Path, made: Workshop) -> Row:
     """Return what a finished run hears in the first dev utterances: phones and their steps.
 
-    A step is when the network has said the phone: its lookahead is counted.
+    A step is when the network has written the phone: its lookahead is counted.
     """
     run = read_run(folder)
     model = run.model.with_output(sweep.HEAD).eval()
     corpus = pack(read_manifest(made.dev), made.cache)
     maker = BatchMaker(corpus, None, None, run.recipe.features, run.statistics, model.config, {}, 0)
-    heard = []
+    hypotheses = []
     for index in range(min(LATE_CLIPS, len(corpus))):
         frames = maker.make([index], 0).frames
         decoder = GreedyDecoder(run.tokenizers[sweep.HEAD])
         decoder.push(model(frames, model.initial_state())[0][0].detach().numpy())
-        said = decoder.hypothesis()
-        names = [decoder.tokenizer.tokens[token] for token in said.tokens]
-        heard.append({"phones": names, "steps": list(said.frames)})
-    return {"heard": heard}
+        hypothesis = decoder.hypothesis()
+        names = [decoder.tokenizer.tokens[token] for token in hypothesis.tokens]
+        hypotheses.append({"phones": names, "steps": list(hypothesis.frames)})
+    return {"hypotheses": hypotheses}
 
 
 def later_ms(run: Row, reference: Row) -> float:
@@ -93,7 +93,7 @@ def later_ms(run: Row, reference: Row) -> float:
     have no phone in common.
     """
     steps = []
-    for own, other in zip(run["heard"], reference["heard"], strict=True):
+    for own, other in zip(run["hypotheses"], reference["hypotheses"], strict=True):
         for i, j in match_words(other["phones"], own["phones"]).hits:
             steps.append(own["steps"][j] - other["steps"][i])
     quarter = len(steps) // 4
@@ -113,7 +113,7 @@ def flat(found: Row, config: ModelConfig, reference: Row, stream_ms: float) -> R
         "stream_ms": stream_ms,
         "algorithmic_ms": algorithmic_latency_ms(DEFAULT_BLOCK_MS, config.lookahead_ms),
         "later_ms": later_ms(found, reference),
-        **{k: v for k, v in found.items() if k not in ("recipe", "heard")},
+        **{k: v for k, v in found.items() if k not in ("recipe", "hypotheses")},
     }
 
 

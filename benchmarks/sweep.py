@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rivulet.training.start import SETTINGS_FILE
 
 from rivulet import checkpoint
 from rivulet.corpora.manifest import Utterance, read_manifest, write_manifest
@@ -27,6 +26,7 @@ from rivulet.recognizer import Recognizer
 from rivulet.training.config import DataConfig, Recipe, read_recipe, recipe_of
 from rivulet.training.corpus import pack
 from rivulet.training.export import ExportConfig, export
+from rivulet.training.initial_weights import SETTINGS_FILE
 from rivulet.training.log import DEV_FILE, STEPS_FILE
 from rivulet.training.loop import train
 from rivulet.training.targets import complete_dictionary

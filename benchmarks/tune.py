@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from rivulet import audio
 from rivulet.corpora.manifest import Utterance, read_manifest
-from rivulet.decoding.decoder import Decoder, GreedyDecoder, WrappedDecoder
+from rivulet.decoding.decoder import Decoder, WrappedDecoder
+from rivulet.decoding.greedy import GreedyDecoder
 from rivulet.decoding.settings import BeamConfig
 from rivulet.evaluation.speed import this_machine
 from rivulet.events import Final

@@ -35,7 +35,7 @@ def tag(
 ) -> tuple[list[Mark], list[Case]]:
     """Return what the tagger says about every word; segment ends are among the types."""
     tagger, state = language.tagger, language.tagger.initial_state()
-    said = []
+    hypothesis = []
     rows: dict[int, tuple[int, int, int, int]] = {tagger_data.END_TYPE: SEGMENT_END}
     ends = [tagger_data.END_TYPE] * tagger.lookahead
     for kind, pause in zip(
@@ -44,14 +44,14 @@ def tag(
         if kind not in rows:
             rows[kind] = language.vocabulary.features(corpus.spellings[kind])
         labels, state = tagger.step(rows[kind], pause, state)
-        said.append(labels)
-    late = said[tagger.lookahead :]
+        hypothesis.append(labels)
+    late = hypothesis[tagger.lookahead :]
     return [labels.mark for labels in late], [labels.case for labels in late]
 
 
 def scores(pairs: Sequence[Pair], wanted: int) -> dict[str, float]:
     """Return precision, recall and F1 of one label from (reference, hypothesis) pairs."""
-    count = Counter((true == wanted, said == wanted) for true, said in pairs)
+    count = Counter((true == wanted, hypothesis == wanted) for true, hypothesis in pairs)
     hits, missed, inserted = count[True, True], count[True, False], count[False, True]
     precision, recall = hits / max(hits + inserted, 1), hits / max(hits + missed, 1)
     f1 = 2 * precision * recall / max(precision + recall, 1e-9)
@@ -63,18 +63,20 @@ def measure(
 ) -> dict[str, dict[str, float]]:
     """Compare marks and capitals with the text's own, a sentence's first capital included."""
     merged = [Mark.PERIOD if m == Mark.EXCLAMATION else m for m in corpus.marks.tolist()]
-    said = [Mark.PERIOD if m == Mark.EXCLAMATION else m for m in marks]
+    hypothesis = [Mark.PERIOD if m == Mark.EXCLAMATION else m for m in marks]
     words = [i for i, kind in enumerate(corpus.types) if kind != tagger_data.END_TYPE]
-    found = {name: scores([(merged[i], said[i]) for i in words], m) for m, name in NAMES.items()}
+    found = {
+        name: scores([(merged[i], hypothesis[i]) for i in words], m) for m, name in NAMES.items()
+    }
     told = [i for i in words if corpus.cases[i] != tagger_data.IGNORED]
-    capitals, begins, said_begins = [], True, True
+    capitals, begins, hypothesis_begins = [], True, True
     for i in words:
         true = corpus.cases[i]
         known = begins or true != tagger_data.IGNORED
         if known:
             capital = int(begins or true != Case.LOWER)
-            capitals.append((capital, int(said_begins or cases[i] != Case.LOWER)))
-        begins, said_begins = merged[i] >= Mark.PERIOD, said[i] >= Mark.PERIOD
+            capitals.append((capital, int(hypothesis_begins or cases[i] != Case.LOWER)))
+        begins, hypothesis_begins = merged[i] >= Mark.PERIOD, hypothesis[i] >= Mark.PERIOD
     inside = [(int(corpus.cases[i] != Case.LOWER), int(cases[i] != Case.LOWER)) for i in told]
     return {**found, "case": scores(capitals, 1), "case inside": scores(inside, 1)}
 

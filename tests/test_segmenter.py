@@ -13,7 +13,8 @@ from support import ROOT
 
 from rivulet.acoustic.frames import FRAME_S
 from rivulet.decoding.confidence import WordEvidence
-from rivulet.decoding.decoder import DecodedWord, GreedyDecoder, WrappedDecoder
+from rivulet.decoding.decoder import DecodedWord, WrappedDecoder
+from rivulet.decoding.greedy import GreedyDecoder
 from rivulet.decoding.settings import TimingConfig
 from rivulet.endpoint import EndpointConfig
 from rivulet.events import Final, Partial

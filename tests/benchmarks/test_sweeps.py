@@ -94,8 +94,10 @@ def test_one_number_of_the_network_is_changed_at_a_time(tmp_path):
 
 
 def test_how_much_later_a_phone_is_said_counts_the_same_phones_only():
-    reference = {"heard": [{"phones": ["DH", "AH", "K", "AE", "T"], "steps": [4, 6, 8, 10, 12]}]}
-    later = {"heard": [{"phones": ["AH", "K", "IY", "AE", "T"], "steps": [8, 10, 30, 12, 14]}]}
+    reference = {
+        "hypotheses": [{"phones": ["DH", "AH", "K", "AE", "T"], "steps": [4, 6, 8, 10, 12]}]
+    }
+    later = {"hypotheses": [{"phones": ["AH", "K", "IY", "AE", "T"], "steps": [8, 10, 30, 12, 14]}]}
     assert shape.later_ms(later, reference) == pytest.approx(80.0)
     assert shape.later_ms(reference, reference) == 0.0
 

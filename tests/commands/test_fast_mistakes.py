@@ -1,4 +1,4 @@
-"""What is wrong is said before anything heavy is imported or loaded."""
+"""What is wrong is told before anything heavy is imported or loaded."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ print(code, used.ru_utime + used.ru_stime, *heavy)
 
 
 def run(arguments, tmp_path):
-    """Exit status, seconds of CPU, heavy modules and what was said."""
+    """Exit status, seconds of CPU, heavy modules and what was printed."""
     (tmp_path / "talk.wav").write_text("this is no sound\n" * 100)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments],
@@ -55,9 +55,9 @@ def run(arguments, tmp_path):
     ids=lambda value: value[-1][:20] if isinstance(value, list) else None,
 )
 def test_a_mistake_is_said_at_once(arguments, status, sentence, tmp_path):
-    code, seconds, heavy, said = run(arguments, tmp_path)
+    code, seconds, heavy, printed = run(arguments, tmp_path)
     assert code == status
-    assert sentence in said
-    assert "Traceback" not in said
+    assert sentence in printed
+    assert "Traceback" not in printed
     assert heavy == []
     assert seconds < 2 * CPU_S  # twice, for machines as slow as a crowded runner

@@ -65,16 +65,16 @@ def numbers(capsys):
 def test_a_model_from_text_can_be_loaded_and_knows_its_words(tools, files, capsys):
     flags = ("@text.txt", "--dictionary", "@dictionary", "--held-out", "4")
     assert build(files, *flags, "--evaluate", "@text.txt") == 0
-    said = numbers(capsys)
+    printed = numbers(capsys)
     model = LanguageModel.load(files / "model")
     assert "CATS'" in model.words
-    assert said["words"] == len(model.words)
-    assert said["pronunciations"] == len(model.pronunciations) == len(model.words) + 1
-    assert said["sources"]["known word with a regular ending"] == 3  # CATS' MATS DOG'S
-    assert said["letter_to_sound"]["words"] == 4
-    assert said["evaluation"]["text.txt"]["unknown"] == 0
-    assert 1 < said["evaluation"]["text.txt"]["perplexity"] < len(model.words)
-    assert set(said["bytes"]) == {path.name for path in (files / "model").iterdir()}
+    assert printed["words"] == len(model.words)
+    assert printed["pronunciations"] == len(model.pronunciations) == len(model.words) + 1
+    assert printed["sources"]["known word with a regular ending"] == 3  # CATS' MATS DOG'S
+    assert printed["g2p"]["words"] == 4
+    assert printed["evaluation"]["text.txt"]["unknown"] == 0
+    assert 1 < printed["evaluation"]["text.txt"]["perplexity"] < len(model.words)
+    assert set(printed["bytes"]) == {path.name for path in (files / "model").iterdir()}
     assert model.pronounce("the") == [("DH", "AH"), ("DH", "IY")]
 
 
@@ -114,13 +114,13 @@ def test_without_a_dictionary_words_sound_as_in_the_shipped_model(
     monkeypatch.setattr(checkpoint, "find", lambda model: files / "shipped")
     capsys.readouterr()
     assert build(files, *flags) == 0
-    said = numbers(capsys)
-    assert said["sources"] == {
-        "lexicon.txt.xz": said["words"],
+    printed = numbers(capsys)
+    assert printed["sources"] == {
+        "lexicon.txt.xz": printed["words"],
         "known word with a regular ending": 0,
         "letter-to-sound": 0,
     }
-    for name in said["bytes"]:
+    for name in printed["bytes"]:
         made, shipped = files / "model" / name, files / "shipped" / "lm" / name
         assert made.read_bytes() == shipped.read_bytes()
 
@@ -134,13 +134,13 @@ def test_the_vocabulary_bounds_the_words(tools, files, capsys):
 def test_a_ready_model_can_be_made_smaller(tools, files, capsys):
     flags = ("--arpa", "@ready.arpa", "--dictionary", "@dictionary", "--held-out", "0")
     assert build(files, *flags, "--vocabulary", "3", "--entropy-prune", "0.05") == 0
-    said = numbers(capsys)
-    assert said["words"] == 3
-    assert {"letters.bin", "letters.txt"} <= said["bytes"].keys()
-    assert build(files, *flags, "--no-letters") == 0
+    printed = numbers(capsys)
+    assert printed["words"] == 3
+    assert {"letters.bin", "letters.txt"} <= printed["bytes"].keys()
+    assert build(files, *flags, "--no-g2p") == 0
     assert numbers(capsys)["bytes"].keys() == {"graph.bin", "lexicon.txt.xz"}
-    assert LanguageModel.load(files / "model").letters is None
-    assert sum(said["ngrams"]) < sum(arpa.read(files / "ready.arpa").counts)
+    assert LanguageModel.load(files / "model").g2p is None
+    assert sum(printed["ngrams"]) < sum(arpa.read(files / "ready.arpa").counts)
 
 
 def test_a_manifest_is_measured_by_set(tools, files, capsys):
@@ -180,9 +180,9 @@ def test_words_are_pronounced_a_line_each(tools, files, capsys):
 )
 def test_bad_flags_are_refused_in_one_sentence(files, capsys, flags, complaint):
     assert build(files, *flags, "--dictionary", "@dictionary") == 1
-    said = capsys.readouterr().err
-    assert complaint in said
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert complaint in printed
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -199,9 +199,9 @@ def test_bad_files_are_refused_in_one_sentence(tools, files, capsys, flags, comp
     (files / "empty.txt").write_text("\n42\n")
     TinyModel(["the cat"], 2).write(files / "lower.arpa")
     assert build(files, *flags, "--dictionary", "@dictionary") == 1
-    said = capsys.readouterr().err
-    assert complaint in said
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert complaint in printed
+    assert printed.count("\n") == 1
     assert not list((files / "model").iterdir())
 
 

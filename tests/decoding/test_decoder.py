@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rivulet.decoding.decoder import GreedyDecoder
+from rivulet.decoding.greedy import GreedyDecoder
 from rivulet.tokenizer import BLANK, Tokenizer
 
 LETTERS = Tokenizer((BLANK, "▁", "A", "B"))

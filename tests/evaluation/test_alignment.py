@@ -1,4 +1,4 @@
-"""Word times: CTM files, the aligner against exact times, and a model's delay."""
+"""Word times: CTM files, and the aligner against exact times."""
 
 import sys
 from pathlib import Path
@@ -7,14 +7,11 @@ import numpy as np
 import pytest
 
 from rivulet.__main__ import main
-from rivulet.decoding.settings import TimingConfig
 from rivulet.errors import AlignmentError, EngineError
-from rivulet.evaluation.alignment import Aligner, Delay, deviation, measure_delay
+from rivulet.evaluation.alignment import Aligner, deviation
 from rivulet.evaluation.ctm import SpokenWord, check_text, read_ctm, write_ctm
 from rivulet.evaluation.synthesis import SpokenClip, speak
-from rivulet.events import Final
 from rivulet.language.g2p_rules import guess, spell
-from rivulet.recognizer import Recognizer
 
 TEXT = "THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG"
 HELLO = (SpokenWord("HELLO", 0.25, 0.7), SpokenWord("YOU", 0.7, 0.913))
@@ -168,40 +165,6 @@ def test_deviation_of_known_differences() -> None:
     assert made.median_s == pytest.approx(0.01)
     assert made.mean_abs_s == pytest.approx(0.07 / 3)
     assert (made.within_20ms, made.within_50ms) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
-
-
-def _heard(recognizer: Recognizer, samples: np.ndarray) -> list[SpokenWord]:
-    stream = recognizer.stream()
-    events = [*stream.accept(samples), *stream.finish()]
-    return [
-        SpokenWord(w.text, w.start, w.end) for e in events if isinstance(e, Final) for w in e.words
-    ]
-
-
-def test_a_known_delay_is_found_and_becomes_the_checkpoints_timing(
-    small: Recognizer, babble: np.ndarray
-) -> None:
-    said = [SpokenWord(w.text, w.start - 0.12, w.end - 0.05) for w in _heard(small, babble)]
-    assert len(said) > 5
-    delay = measure_delay(small, [(babble, said)])
-    assert delay.start_s == pytest.approx(0.12)
-    assert delay.end_s == pytest.approx(0.05)
-    assert delay.words == len(said)
-    assert delay.timing("a test") == TimingConfig(0.12, 0.05, "a test")
-
-
-def test_a_delay_already_stored_is_left_out_of_the_measurement(
-    small: Recognizer, babble: np.ndarray
-) -> None:
-    said = _heard(small, babble)
-    timed = small.with_timing(TimingConfig(0.3, 0.2))
-    assert measure_delay(timed, [(babble, said)]) == measure_delay(small, [(babble, said)])
-
-
-def test_no_matched_word_means_no_delay(small: Recognizer, babble: np.ndarray) -> None:
-    with pytest.raises(AlignmentError, match="0 words"):
-        measure_delay(small, [(babble, HELLO)])
-    assert Delay(0.1, 0.0, 0.0, 0.0, 3).words == 3
 
 
 def test_align_writes_a_ctm_and_counts_the_clips_it_could_not(

@@ -4,18 +4,24 @@ from test_beam_recognizer import save_model
 
 from rivulet.decoding.confidence import ConfidenceConfig, WordEvidence
 from rivulet.decoding.decoder import DecodedWord
+from rivulet.decoding.settings import TimingConfig
 from rivulet.endpoint import EndpointConfig
-from rivulet.errors import ConfigError
+from rivulet.errors import AlignmentError, ConfigError
 from rivulet.evaluation.calibration import (
     FLOOR_MARGIN,
+    Delay,
     SegmentEvidence,
     collect,
     fit,
+    measure_delay,
     reliability,
     speech_floor,
 )
+from rivulet.evaluation.ctm import SpokenWord
+from rivulet.events import Final
 from rivulet.recognizer import Recognizer
 
+HELLO = (SpokenWord("HELLO", 0.25, 0.7), SpokenWord("YOU", 0.7, 0.913))
 TRUE = ConfidenceConfig(bias=0.5, agreement=2.0, sharpness=1.0, phones=0.2)
 
 
@@ -88,5 +94,39 @@ def test_evidence_comes_from_the_stream_itself(tmp_path, babble, small):
     assert 0 < sum(right for _, right in found) <= 4
     with pytest.raises(ConfigError, match="greedy"):
         collect(small, [(babble, "A")])
-    with pytest.raises(ConfigError, match="0 words were heard"):
+    with pytest.raises(ConfigError, match="0 words were recognized"):
         collect(recognizer, [(np.zeros(0, np.float32), "A")])
+
+
+def _words(recognizer: Recognizer, samples: np.ndarray) -> list[SpokenWord]:
+    stream = recognizer.stream()
+    events = [*stream.accept(samples), *stream.finish()]
+    return [
+        SpokenWord(w.text, w.start, w.end) for e in events if isinstance(e, Final) for w in e.words
+    ]
+
+
+def test_a_known_delay_is_found_and_becomes_the_checkpoints_timing(
+    small: Recognizer, babble: np.ndarray
+) -> None:
+    spoken = [SpokenWord(w.text, w.start - 0.12, w.end - 0.05) for w in _words(small, babble)]
+    assert len(spoken) > 5
+    delay = measure_delay(small, [(babble, spoken)])
+    assert delay.start_s == pytest.approx(0.12)
+    assert delay.end_s == pytest.approx(0.05)
+    assert delay.words == len(spoken)
+    assert delay.timing("a test") == TimingConfig(0.12, 0.05, "a test")
+
+
+def test_a_delay_already_stored_is_left_out_of_the_measurement(
+    small: Recognizer, babble: np.ndarray
+) -> None:
+    spoken = _words(small, babble)
+    timed = small.with_timing(TimingConfig(0.3, 0.2))
+    assert measure_delay(timed, [(babble, spoken)]) == measure_delay(small, [(babble, spoken)])
+
+
+def test_no_matched_word_means_no_delay(small: Recognizer, babble: np.ndarray) -> None:
+    with pytest.raises(AlignmentError, match="0 words"):
+        measure_delay(small, [(babble, HELLO)])
+    assert Delay(0.1, 0.0, 0.0, 0.0, 3).words == 3

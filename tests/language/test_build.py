@@ -179,7 +179,7 @@ def test_a_useless_dictionary_is_refused(tmp_path):
 def test_the_first_dictionary_with_a_word_gives_its_pronunciations():
     second = {"CAT": [("T",)], "DOG": [("D", "AO", "G")]}
     made = lexicon.build(
-        ["CAT", "CATS", "DOG", "READ", "XYLO"], {"own": CAT, "other": second}, letters=None
+        ["CAT", "CATS", "DOG", "READ", "XYLO"], {"own": CAT, "other": second}, g2p=None
     )
     spoken = [(index, " ".join(phones)) for index, phones in made.pronunciations]
     assert spoken[:5] == [
@@ -246,7 +246,7 @@ def test_units_spell_the_word_and_its_phones(pairs):
     assert not Counter(paths) - Counter(pairs)
 
 
-def test_units_find_which_letters_sound_how():
+def test_graphones_show_which_letters_sound_how():
     words = {
         "CAT": "K AE T", "CATS": "K AE T S", "TACK": "T AE K", "SACK": "S AE K", "FAT": "F AE T",
         "FAX": "F AE K S", "TAX": "T AE K S", "SAT": "S AE T", "ACT": "AE K T", "PHAT": "F AE T",

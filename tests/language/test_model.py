@@ -25,13 +25,13 @@ SOUNDS = {
     "SAT": ["S AE T"],
     "THE": ["DH AH", "DH IY"],
 }
-CHAINS = ["F:F A:AE T:T", "PH:F A:AE T:T", "T:T A:AE P:P", "P:P A:EY G:JH E:", "T:T E:EH P:P"]
+PATHS = ["F:F A:AE T:T", "PH:F A:AE T:T", "T:T A:AE P:P", "P:P A:EY G:JH E:", "T:T E:EH P:P"]
 
 
 def letters_to_sound(folder):
     """A letter-to-sound model of five words; KenLM reads ARPA as well as its binary."""
-    TinyModel(CHAINS, 2).write(folder / "letters.arpa")
-    names = sorted({name for path in CHAINS for name in path.split()})
+    TinyModel(PATHS, 2).write(folder / "letters.arpa")
+    names = sorted({name for path in PATHS for name in path.split()})
     return G2P(tuple(Graphone.parse(name) for name in names), folder / "letters.arpa")
 
 
@@ -71,7 +71,7 @@ def test_a_language_model_reads_back_as_it_was_saved(model, tmp_path):
     model.save(tmp_path / "saved")
     back = LanguageModel.load(tmp_path / "saved")
     assert (back.words, back.pronunciations) == (model.words, model.pronunciations)
-    assert back.letters.graphones == model.letters.graphones
+    assert back.g2p.graphones == model.g2p.graphones
     assert back.pronounce("PHAGE") == model.pronounce("PHAGE")
     back.save(tmp_path / "saved")  # onto itself
     again = LanguageModel.load(tmp_path / "saved")
@@ -80,9 +80,9 @@ def test_a_language_model_reads_back_as_it_was_saved(model, tmp_path):
 
 
 def test_letter_to_sound_is_no_part_of_every_model(model, tmp_path):
-    dataclasses.replace(model, letters=None).save(tmp_path / "saved")
+    dataclasses.replace(model, g2p=None).save(tmp_path / "saved")
     back = LanguageModel.load(tmp_path / "saved")
-    assert back.letters is None
+    assert back.g2p is None
     assert back.pronounce("PHAT") == [("F", "AE", "T")]
 
 

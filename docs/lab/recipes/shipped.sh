@@ -64,7 +64,7 @@ language_model() { # FOLDER FLAG...: built beside it first, so that what stands 
 cut -f 5 "$out/train.tsv" | tail -n +2 | sort -u >"$out/transcripts.txt"
 language_model "$out/lm" "$out/transcripts.txt" --arpa "$text/english-3gram.arpa.xz" --mix 0.15 \
     --held-out 2000 --write-arpa "$out/mixed.arpa"
-language_model "$out/lm-small" --arpa "$out/mixed.arpa" --vocabulary 30000 --entropy-prune 3.8e-7 --no-letters
+language_model "$out/lm-small" --arpa "$out/mixed.arpa" --vocabulary 30000 --entropy-prune 3.8e-7 --no-g2p
 
 # The beam's settings were chosen by hand (docs/lab): those of the installed models.
 export_model() { # NAME LANGUAGE-MODEL BITS

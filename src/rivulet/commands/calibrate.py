@@ -85,7 +85,7 @@ def _delay(
     args: argparse.Namespace, recognizer: "Recognizer", utterances: "list[Utterance]"
 ) -> dict[str, Any]:
     from rivulet import checkpoint
-    from rivulet.evaluation.alignment import measure_delay
+    from rivulet.evaluation.calibration import measure_delay
     from rivulet.evaluation.ctm import read_ctm
 
     words = read_ctm(args.reference)

@@ -122,7 +122,7 @@ def _add_build(verbs: Any) -> None:
         help="words of the dictionaries on which letter-to-sound is measured (%(default)s)",
     )
     build.add_argument(
-        "--no-letters",
+        "--no-g2p",
         action="store_true",
         help="leave letter-to-sound out (1.3 MB): words given at run time are sounded by rules",
     )
@@ -163,7 +163,7 @@ def run_pack(args: argparse.Namespace) -> int:
         model = LanguageModel.load(inside if inside.is_dir() else args.model)
     else:
         lexicon = LanguageModel.load(args.lexicon or _shipped())
-        model = LanguageModel.of(lexicon.words, lexicon.pronunciations, args.model, lexicon.letters)
+        model = LanguageModel.of(lexicon.words, lexicon.pronunciations, args.model, lexicon.g2p)
     if args.into is not None:
         checkpoint.store_language_model(args.into, model)
     else:
@@ -202,9 +202,9 @@ def run_build(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(dir=args.output, prefix="unfinished-") as name:
         work = Path(name)
         ngrams = _ngrams(args, lexicon.merge(dictionaries.values()), tools, work)
-        letters, errors = _letters(args, dictionaries, tools, work)
-        found = lexicon.build(ngrams.words, dictionaries, letters)
-        kept = None if args.no_letters else letters
+        g2p, errors = _g2p(args, dictionaries, tools, work)
+        found = lexicon.build(ngrams.words, dictionaries, g2p)
+        kept = None if args.no_g2p else g2p
         model = LanguageModel.of(ngrams.words, found.pronunciations, work / "lm.arpa", kept)
         model.save(args.output)
     files = [args.output / name for name in FILES]
@@ -214,7 +214,7 @@ def run_build(args: argparse.Namespace) -> int:
         "words": len(ngrams.words),
         "pronunciations": len(found.pronunciations),
         "sources": found.sources,
-        "letter_to_sound": errors and asdict(errors),
+        "g2p": errors and asdict(errors),
         "bytes": sizes,
     }
     _print_numbers(numbers)
@@ -293,7 +293,7 @@ def _ngrams(
     return model
 
 
-def _letters(
+def _g2p(
     args: argparse.Namespace, dictionaries: "dict[str, Pronunciations]", tools: "Tools", work: Path
 ) -> "tuple[G2P, SpellingErrors | None]":
     """Train letter-to-sound on the dictionaries and measure it; or take the shipped model's."""
@@ -318,7 +318,7 @@ def _print_numbers(numbers: dict[str, Any]) -> None:
     )
     for source, count in numbers["sources"].items():
         print(f"{count:9}   {source}")
-    errors = numbers["letter_to_sound"]
+    errors = numbers["g2p"]
     if errors:
         print(
             f"letter-to-sound on {errors['words']} held-out words: "

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from rivulet.decoding.beam import BeamDecoder
-from rivulet.decoding.decoder import Decoder, GreedyDecoder
+from rivulet.decoding.decoder import Decoder
 from rivulet.decoding.graph import DecodingGraph
+from rivulet.decoding.greedy import GreedyDecoder
 from rivulet.decoding.hotwords import Hotword
 from rivulet.decoding.settings import BeamSettings, DecoderSettings, TimingConfig
 from rivulet.errors import ConfigError

@@ -30,7 +30,7 @@ Rates = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ClipTranscript:
-    """What a system heard in a clip, its errors in words, seconds of sound and of computing.
+    """What a system recognized in a clip, its errors in words, seconds of sound and of computing.
 
     failure: why the system could not hear it; empty if it could.
     """
@@ -44,7 +44,7 @@ class ClipTranscript:
 
 @dataclass(frozen=True)
 class SystemTranscripts:
-    """One system and what it heard, in the order of the clips."""
+    """One system and what it recognized, in the order of the clips."""
 
     name: str
     digest: str
@@ -92,18 +92,20 @@ def hear_apart(
         EngineError: the system has no model, or its process died.
         CheckpointError: rivulet's model is missing, altered or too new.
     """
-    return apart(config, partial(hear, config, clips, chunk_ms))
+    return apart(config, partial(transcribe_all, config, clips, chunk_ms))
 
 
-def hear(config: SystemConfig, clips: Sequence[Utterance], chunk_ms: int) -> SystemTranscripts:
-    """Load a system and stream every clip through a session of its own, `chunk_ms` at a time."""
+def transcribe_all(
+    config: SystemConfig, clips: Sequence[Utterance], chunk_ms: int
+) -> SystemTranscripts:
+    """Load a system and stream every clip through a stream of its own, `chunk_ms` at a time."""
     began = time.perf_counter()
     listener = _Listener(config, chunk_ms)
     load_s = time.perf_counter() - began
-    heard = tuple(listener.hear(clip) for clip in clips)
+    transcripts = tuple(listener.transcribe(clip) for clip in clips)
     system = listener.system
     name = config.label or config.name
-    return SystemTranscripts(name, system.digest, system.size_bytes, load_s, heard)
+    return SystemTranscripts(name, system.digest, system.size_bytes, load_s, transcripts)
 
 
 class _Listener:
@@ -118,16 +120,16 @@ class _Listener:
         self.system = load_system(self._config)
         self._cold = True
 
-    def hear(self, clip: Utterance) -> ClipTranscript:
+    def transcribe(self, clip: Utterance) -> ClipTranscript:
         try:
-            return self._hear(clip, audio.load(clip.path))
+            return self._transcribe(clip, audio.load(clip.path))
         except AudioError as error:
             return _failed(clip, str(error))
         except Exception as error:  # a system of others may raise anything
             self._load()
             return _failed(clip, f"{type(error).__name__}: {error}")
 
-    def _hear(self, clip: Utterance, samples: Samples) -> ClipTranscript:
+    def _transcribe(self, clip: Utterance, samples: Samples) -> ClipTranscript:
         if self._cold:
             warm_up(self.system, samples)
             self._cold = False
@@ -139,8 +141,8 @@ class _Listener:
 
 
 def _failed(clip: Utterance, why: str) -> ClipTranscript:
-    missed = error_counts(normalize(clip.text).split(), [])
-    return ClipTranscript("", missed, 0.0, 0.0, " ".join(why.split()))
+    counts = error_counts(normalize(clip.text).split(), [])
+    return ClipTranscript("", counts, 0.0, 0.0, " ".join(why.split()))
 
 
 def compare(
@@ -153,7 +155,7 @@ def compare(
 
     Args:
         clips: n ≥ 1.
-        systems: what each heard in them; the others are compared with the first.
+        systems: what each recognized in them; the others are compared with the first.
         unit: what chance draws for the intervals: utterances tell how sure the rate is for these
             speakers, speakers for others.
         part: first folder of the clips' paths.
@@ -163,30 +165,32 @@ def compare(
     first: Rates | None = None
     accuracies: list[Accuracy] = []
     for system in systems:
-        heard = [system.clips[i] for i in places]
-        units = [add_counts(heard[i].words for i in group) for group in groups]
+        transcripts = [system.clips[i] for i in places]
+        units = [add_counts(transcripts[i].words for i in group) for group in groups]
         rates = resampled_rates(units) if len(units) > 1 else None
-        accuracies.append(_accuracy(heard, rates, accuracies[0] if accuracies else None, first))
+        accuracies.append(
+            _accuracy(transcripts, rates, accuracies[0] if accuracies else None, first)
+        )
         first = rates if first is None else first
     return accuracies
 
 
 def _accuracy(
-    heard: Sequence[ClipTranscript],
+    transcripts: Sequence[ClipTranscript],
     rates: Rates | None,
     leader: Accuracy | None,
     first: Rates | None,
 ) -> Accuracy:
-    words = add_counts(clip.words for clip in heard)
+    words = add_counts(clip.words for clip in transcripts)
     wer = words.errors / max(1, words.reference)
-    audio_s = sum(clip.audio_s for clip in heard)
+    audio_s = sum(clip.audio_s for clip in transcripts)
     return Accuracy(
         words=words,
         interval=None if rates is None else interval_95(rates),
         delta=None if leader is None else leader.wer - wer,
         delta_interval=None if rates is None or first is None else interval_95(first - rates),
-        rtf=sum(clip.compute_s for clip in heard) / audio_s if audio_s else None,
-        failed=sum(bool(clip.failure) for clip in heard),
+        rtf=sum(clip.compute_s for clip in transcripts) / audio_s if audio_s else None,
+        failed=sum(bool(clip.failure) for clip in transcripts),
     )
 
 

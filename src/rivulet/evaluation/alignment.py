@@ -1,52 +1,28 @@
 """Where each word of a known text lies in its sound, by a judge other than the recognizer judged.
 
 `Aligner` is PocketSphinx's forced alignment: an independent HMM recognizer that is told the words
-and only has to place them. `measure_delay` uses such times to find how late a rivulet model shows
-a word.
+and only has to place them. `calibration.measure_delay` uses such times to find how late a rivulet
+model shows a word.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from statistics import median
 from typing import Any
 
 import numpy as np
 
 from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.audio.pcm import to_bytes
-from rivulet.decoding.settings import TimingConfig
 from rivulet.errors import AlignmentError, EngineError
 from rivulet.evaluation.ctm import SpokenWord
 from rivulet.language.g2p_rules import guess
-from rivulet.metrics import match_words
-from rivulet.recognizer import Recognizer
 
 FRAME_S = 0.01  # PocketSphinx: 100 frames a second
 FRAME_CENTER_S = (0.025625 - FRAME_S) / 2  # between two 25.6 ms windows, mid-window
 BEAMS = (None, 1e-120)  # its own beam, and one so wide that nearly every path stays
 PAD_S = 0.2  # zeros around a clip: without, its last word swallows a short pause (170 ms)
 INSTALL = "install it with `pip install rivulet[bench]`"
-
-
-@dataclass(frozen=True)
-class Delay:
-    """How much later than spoken a model shows words; seconds.
-
-    start_s, end_s: medians over `words` matched words, as `TimingConfig` wants them.
-    start_spread_s, end_spread_s: half the distance between the 16th and the 84th percentile; one
-        standard deviation if the errors were normal.
-    """
-
-    start_s: float
-    end_s: float
-    start_spread_s: float
-    end_spread_s: float
-    words: int
-
-    def timing(self, measured_on: str) -> TimingConfig:
-        """Return what a checkpoint stores; `measured_on` names the reference, in words."""
-        return TimingConfig(round(self.start_s, 3), round(self.end_s, 3), measured_on)
 
 
 @dataclass(frozen=True)
@@ -133,33 +109,6 @@ def shared_aligner() -> Aligner:
     return Aligner()
 
 
-def measure_delay(
-    recognizer: Recognizer, clips: Iterable[tuple[Samples, Sequence[SpokenWord]]]
-) -> Delay:
-    """Compare the uncorrected word times of `recognizer` with true ones.
-
-    Args:
-        recognizer: its stored `TimingConfig` is left out of the measurement.
-        clips: mono 16 kHz samples (n,) and the words said in them with their true times.
-
-    Raises:
-        AlignmentError: not one word was recognized, so there is nothing to measure.
-    """
-    raw = recognizer.with_timing(TimingConfig())
-    starts: list[float] = []
-    ends: list[float] = []
-    for samples, spoken in clips:
-        hypothesis = raw.transcribe(samples, SAMPLE_RATE).words
-        for i, j in match_words([w.text for w in spoken], [w.text for w in hypothesis]).hits:
-            starts.append(hypothesis[j].start - spoken[i].start)
-            ends.append(hypothesis[j].end - spoken[i].end)
-    if not starts:
-        raise AlignmentError(
-            "0 words were recognized, so their delay cannot be measured; train the model further."
-        )
-    return Delay(median(starts), median(ends), _spread(starts), _spread(ends), len(starts))
-
-
 def deviation(measured: Sequence[float], true: Sequence[float]) -> Deviation:
     """Compare times (n,) with true times (n,), n ≥ 1; seconds."""
     difference = np.subtract(measured, true)
@@ -171,11 +120,6 @@ def deviation(measured: Sequence[float], true: Sequence[float]) -> Deviation:
         float((size <= 0.02).mean()),
         float((size <= 0.05).mean()),
     )
-
-
-def _spread(values: list[float]) -> float:
-    low, high = np.percentile(values, [16, 84])
-    return float(high - low) / 2
 
 
 def _seconds(frame: int, limit: float) -> float:

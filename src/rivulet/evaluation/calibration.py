@@ -1,18 +1,21 @@
-"""What is measured of a finished model: phones' priors, and how far confidence can be believed."""
+"""What is measured of a finished model: word delay, priors, and how far to believe confidence."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 import numpy.typing as npt
 
 from rivulet.acoustic.features import SampleBlocks
 from rivulet.acoustic.frames import STRIDE
-from rivulet.audio import Samples
+from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.checkpoint import Checkpoint
 from rivulet.decoding.confidence import ConfidenceConfig, WordEvidence
 from rivulet.decoding.decoder import DecodedWord, Decoder, WrappedDecoder
-from rivulet.errors import ConfigError
+from rivulet.decoding.settings import TimingConfig
+from rivulet.errors import AlignmentError, ConfigError
+from rivulet.evaluation.ctm import SpokenWord
 from rivulet.metrics import match_words
 from rivulet.recognizer import Recognizer
 from rivulet.segmenter import mean_log_prob
@@ -24,6 +27,26 @@ ROUNDS = 25  # of Newton's method; it settles in about eight
 PRIORS_BLOCK = 8  # output frames at a time, where nobody waits
 LEAST_PRIOR = 1e-4  # a phone that is hardly ever written must not gain without bound
 RIDGE = 1e-3  # keeps the weights finite where right and wrong words can be told apart for certain
+
+
+@dataclass(frozen=True)
+class Delay:
+    """How much later than spoken a model shows words; seconds.
+
+    start_s, end_s: medians over `words` matched words, as `TimingConfig` wants them.
+    start_spread_s, end_spread_s: half the distance between the 16th and the 84th percentile; one
+        standard deviation if the errors were normal.
+    """
+
+    start_s: float
+    end_s: float
+    start_spread_s: float
+    end_spread_s: float
+    words: int
+
+    def timing(self, measured_on: str) -> TimingConfig:
+        """Return what a checkpoint stores; `measured_on` names the reference, in words."""
+        return TimingConfig(round(self.start_s, 3), round(self.end_s, 3), measured_on)
 
 
 @dataclass(frozen=True)
@@ -70,13 +93,45 @@ class _EvidenceDecoder(WrappedDecoder):
         return words
 
 
+def measure_delay(
+    recognizer: Recognizer, clips: Iterable[tuple[Samples, Sequence[SpokenWord]]]
+) -> Delay:
+    """Compare the uncorrected word times of `recognizer` with true ones.
+
+    Args:
+        recognizer: its stored `TimingConfig` is left out of the measurement.
+        clips: mono 16 kHz samples (n,) and their reference words with true times.
+
+    Raises:
+        AlignmentError: not one word was recognized, so there is nothing to measure.
+    """
+    raw = recognizer.with_timing(TimingConfig())
+    starts: list[float] = []
+    ends: list[float] = []
+    for samples, spoken in clips:
+        hypothesis = raw.transcribe(samples, SAMPLE_RATE).words
+        for i, j in match_words([w.text for w in spoken], [w.text for w in hypothesis]).hits:
+            starts.append(hypothesis[j].start - spoken[i].start)
+            ends.append(hypothesis[j].end - spoken[i].end)
+    if not starts:
+        raise AlignmentError(
+            "0 words were recognized, so their delay cannot be measured; train the model further."
+        )
+    return Delay(median(starts), median(ends), _spread(starts), _spread(ends), len(starts))
+
+
+def _spread(values: list[float]) -> float:
+    low, high = np.percentile(values, [16, 84])
+    return float(high - low) / 2
+
+
 def collect(
     recognizer: Recognizer, clips: Iterable[tuple[Samples, str]]
 ) -> list[tuple[WordEvidence, bool]]:
-    """Return the evidence of every word heard in mono 16 kHz samples (n,), and if it was said.
+    """Return the evidence of every word recognized in mono 16 kHz samples (n,), and if it is a hit.
 
     Raises:
-        ConfigError: the recognizer decodes greedily, or not one word was heard.
+        ConfigError: the recognizer decodes greedily, or not one word was recognized.
     """
     return evidence_of(collect_segments(recognizer, clips))
 
@@ -90,10 +145,10 @@ def evidence_of(segments: Iterable[SegmentEvidence]) -> list[tuple[WordEvidence,
 def collect_segments(
     recognizer: Recognizer, clips: Iterable[tuple[Samples, str]]
 ) -> list[SegmentEvidence]:
-    """Return the segments with words that are heard in mono 16 kHz samples (n,).
+    """Return the segments with words that are recognized in mono 16 kHz samples (n,).
 
     Raises:
-        ConfigError: the recognizer decodes greedily, or not one word was heard.
+        ConfigError: the recognizer decodes greedily, or not one word was recognized.
     """
     if recognizer.settings.name == "greedy":
         raise ConfigError("greedy decoding has 0 settings of confidence to fit; use the beam.")
@@ -105,15 +160,17 @@ def collect_segments(
         stream.finish()
         found += _with_hits(text.split(), decoder.segments)
     if not found:
-        raise ConfigError("0 words were heard, so confidence cannot be fitted; give more speech.")
+        raise ConfigError(
+            "0 words were recognized, so confidence cannot be fitted; give more speech."
+        )
     return found
 
 
 def _with_hits(
     reference: Sequence[str], segments: Sequence[Sequence[DecodedWord]]
 ) -> Iterator[SegmentEvidence]:
-    heard = [word.text for words in segments for word in words]
-    hits = {j for _, j in match_words(reference, heard).hits}
+    hypothesis = [word.text for words in segments for word in words]
+    hits = {j for _, j in match_words(reference, hypothesis).hits}
     begin = 0
     for words in filter(None, segments):
         yield SegmentEvidence(tuple(words), tuple(begin + i in hits for i in range(len(words))))

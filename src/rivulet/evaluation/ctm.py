@@ -1,4 +1,4 @@
-"""When words were truly said: `SpokenWord`, and the CTM files that keep them.
+"""When words were truly spoken: `SpokenWord`, and the CTM files that keep them.
 
 A CTM line is `clip channel start duration word [confidence]`, seconds, a word a line (NIST sclite).
 """
@@ -79,11 +79,11 @@ def check_text(clip: str, words: Sequence[SpokenWord], text: str) -> None:
         (i for i, (a, b) in enumerate(zip(timed, wanted, strict=False)) if a != b),
         min(len(timed), len(wanted)),
     )
-    said = [repr(side[at]) if at < len(side) else "nothing" for side in (timed, wanted)]
+    named = [repr(side[at]) if at < len(side) else "nothing" for side in (timed, wanted)]
     raise AlignmentError(
         f"the CTM does not match the text of {clip}: it times {len(timed)} words and the text has "
-        f"{len(wanted)}, and word {at + 1} is {said[0]} against {said[1]}; make the CTM again with "
-        "`rivulet align`."
+        f"{len(wanted)}, and word {at + 1} is {named[0]} against {named[1]}; make the CTM "
+        "again with `rivulet align`."
     )
 
 

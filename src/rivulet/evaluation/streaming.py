@@ -143,7 +143,7 @@ def run_system(config: SystemConfig, clips: Sequence[Clip], replaying: ReplayCon
 
 
 def replay(
-    session: SystemStream, samples: Samples, chunk: int, replaying: ReplayConfig
+    stream: SystemStream, samples: Samples, chunk: int, replaying: ReplayConfig
 ) -> tuple[list[Observation], float]:
     """Feed samples (n,) at 16 kHz in pieces of `chunk`.
 
@@ -155,17 +155,17 @@ def replay(
     clock = _RealClock() if replaying.real else _VirtualClock(replaying.compute_factor)
     seen: list[Observation] = []
 
-    def hear(act: Callable[[], list[TimedEvent]], end: int, length: int, flushed: bool) -> None:
+    def feed(act: Callable[[], list[TimedEvent]], end: int, length: int, flushed: bool) -> None:
         delivered_us = end * MICROSECONDS // SAMPLE_RATE
-        heard, emitted_us = clock.run(act, delivered_us, length * MICROSECONDS // SAMPLE_RATE)
-        for item in heard:
+        events, emitted_us = clock.run(act, delivered_us, length * MICROSECONDS // SAMPLE_RATE)
+        for item in events:
             needed = tuple(round(s * MICROSECONDS) for s in item.needed_s)
             seen.append(Observation(item.event, emitted_us, delivered_us, needed, flushed))
 
     for start in range(0, len(samples), chunk):
         piece = samples[start : start + chunk]
-        hear(partial(session.accept, piece), start + len(piece), len(piece), False)
-    hear(session.finish, len(samples), 0, True)
+        feed(partial(stream.accept, piece), start + len(piece), len(piece), False)
+    feed(stream.finish, len(samples), 0, True)
     return seen, clock.compute_s
 
 
@@ -181,10 +181,10 @@ class _VirtualClock:
         self, act: Callable[[], list[TimedEvent]], due_us: int, sound_us: int
     ) -> tuple[list[TimedEvent], int]:
         began = time.perf_counter()
-        heard = act()
+        events = act()
         self.compute_s += time.perf_counter() - began
         self._busy_us = max(due_us, self._busy_us) + round(self._factor * sound_us)
-        return heard, self._busy_us
+        return events, self._busy_us
 
 
 class _RealClock:
@@ -199,10 +199,10 @@ class _RealClock:
     ) -> tuple[list[TimedEvent], int]:
         time.sleep(max(0.0, self._zero + due_us / MICROSECONDS - time.perf_counter()))
         began = time.perf_counter()
-        heard = act()
+        events = act()
         ended = time.perf_counter()
         self.compute_s += ended - began
-        return heard, max(due_us, round((ended - self._zero) * MICROSECONDS))
+        return events, max(due_us, round((ended - self._zero) * MICROSECONDS))
 
 
 def with_tail(samples: Samples, seconds: float) -> Samples:
@@ -234,6 +234,6 @@ def _sounds(clips: Sequence[Clip], tail_s: float) -> Iterator[tuple[Clip, Sample
 
 def warm_up(system: System, samples: Samples) -> None:
     """Let a system that was just loaded hear the beginning of samples (n,)."""
-    session = system.stream()
-    session.accept(samples[: int(WARM_UP_S * SAMPLE_RATE)])
-    session.finish()
+    stream = system.stream()
+    stream.accept(samples[: int(WARM_UP_S * SAMPLE_RATE)])
+    stream.finish()

@@ -25,7 +25,7 @@ BEAM = 10  # paths kept at each letter
 
 @dataclass(frozen=True)
 class Graphone:
-    """One or two letters in upper case and what is heard: no phone, one or two."""
+    """One or two letters in upper case and their phones: none, one or two."""
 
     letters: str
     phones: tuple[str, ...]
@@ -66,7 +66,7 @@ class G2P:
             )
         return cls(tuple(Graphone.parse(line) for line in lines), folder / MODEL_FILE)
 
-    def write_units(self, folder: Path) -> None:
+    def write_graphones(self, folder: Path) -> None:
         """Write the list of graphones to `folder`."""
         lines = "".join(f"{graphone}\n" for graphone in self.graphones)
         (folder / GRAPHONES_FILE).write_text(lines, encoding="ascii")
@@ -78,12 +78,12 @@ class G2P:
     def sounds(self, word: str, count: int = 1) -> list[str]:
         """Return up to `count` pronunciations, the likeliest first, at least one."""
         found: dict[str, float] = {}
-        for score, _, phones in self._chains(word.upper()):
+        for score, _, phones in self._paths(word.upper()):
             if phones:
                 found.setdefault(" ".join(phones), score)
         return list(found)[:count] or [spell(word.lower())]
 
-    def _chains(self, word: str) -> list[tuple[float, Any, tuple[str, ...]]]:
+    def _paths(self, word: str) -> list[tuple[float, Any, tuple[str, ...]]]:
         """Return (log10 probability, state, phones) of whole paths, the likeliest first."""
         model, choices = self._model, self._choices
         paths: list[list[tuple[float, Any, tuple[str, ...]]]] = [[] for _ in range(len(word) + 1)]
@@ -91,9 +91,9 @@ class G2P:
         for place in range(len(word)):
             for score, state, phones in _best(paths[place]):
                 for size in range(1, min(LONGEST, len(word) - place) + 1):
-                    for index, heard in choices.get(word[place : place + size], ()):
+                    for index, own in choices.get(word[place : place + size], ()):
                         after, log_prob = model.score(state, index)
-                        path = (score + log_prob, after, phones + heard)
+                        path = (score + log_prob, after, phones + own)
                         paths[place + size].append(path)
         ends = [(s + model.finish(state)[1], state, p) for s, state, p in paths[-1]]
         return sorted(ends, key=lambda path: -path[0])

@@ -83,13 +83,13 @@ class LanguageModel:
     read_words: returns the words, in order; a word's id is its place.
     read_pronunciations: returns (id of a word, its phones), in the order of the words; several for
         some.
-    letters: how other words sound; None if that is only guessed by rules.
+    g2p: how other words sound; None if that is only guessed by rules.
     """
 
     read_packed: Callable[[], PackedFile]
     read_words: Callable[[], tuple[str, ...]]
     read_pronunciations: Callable[[], Pronunciations]
-    letters: G2P | None = None
+    g2p: G2P | None = None
 
     @classmethod
     def of(
@@ -97,14 +97,14 @@ class LanguageModel:
         words: tuple[str, ...],
         pronunciations: Pronunciations,
         ngram: Path,
-        letters: G2P | None = None,
+        g2p: G2P | None = None,
     ) -> "LanguageModel":
         """Return a model in memory; `ngram` is an ARPA file or a binary of KenLM's."""
         return cls(
             lambda: pack_model(words, pronunciations, read_tables(ngram, words)),
             lambda: words,
             lambda: pronunciations,
-            letters,
+            g2p,
         )
 
     @classmethod
@@ -123,13 +123,13 @@ class LanguageModel:
             return pack_model(words, pronunciations, read_tables(path, words))
 
         packed = open_packed_model(folder, convert)
-        has_letters = (folder / MODEL_FILE).is_file() or (folder / GRAPHONES_FILE).is_file()
-        letters = G2P.load(folder) if has_letters else None
+        has_g2p = (folder / MODEL_FILE).is_file() or (folder / GRAPHONES_FILE).is_file()
+        g2p = G2P.load(folder) if has_g2p else None
         return cls(
             lambda: packed,
             lambda: words_of(packed),
             lambda: _pronunciations_of(lexicon, packed),
-            letters,
+            g2p,
         )
 
     def save(
@@ -146,13 +146,13 @@ class LanguageModel:
         write_lexicon(folder / LEXICON_FILE, self.words, self.pronunciations)
         packed = self.packed if tokenizer is None else with_pieces(self.packed, tokenizer)
         write_packed(packed, folder, compress)
-        if not self.letters:  # of an earlier model in this folder
+        if not self.g2p:  # of an earlier model in this folder
             (folder / MODEL_FILE).unlink(missing_ok=True)
             (folder / GRAPHONES_FILE).unlink(missing_ok=True)
             return
-        self.letters.write_units(folder)
-        if self.letters.path.absolute() != (folder / MODEL_FILE).absolute():
-            shutil.copyfile(self.letters.path, folder / MODEL_FILE)
+        self.g2p.write_graphones(folder)
+        if self.g2p.path.absolute() != (folder / MODEL_FILE).absolute():
+            shutil.copyfile(self.g2p.path, folder / MODEL_FILE)
 
     @cached_property
     def packed(self) -> PackedFile:
@@ -180,10 +180,10 @@ class LanguageModel:
         known = self._by_word.get(spelled)
         if known:
             return known
-        sound = self.letters.sound if self.letters else None
+        sound = self.g2p.sound if self.g2p else None
         found = [guess(spelled.lower(), looked_up_in(self._by_word), sound)]
-        if self.letters and count > 1:
-            found += self.letters.sounds(spelled, count)
+        if self.g2p and count > 1:
+            found += self.g2p.sounds(spelled, count)
         return [tuple(phones.split()) for phones in dict.fromkeys(found)][:count]
 
     def perplexity(self, lines: Iterable[str]) -> Perplexity:
@@ -246,8 +246,8 @@ def read_lexicon(path: Path) -> tuple[tuple[str, ...], tuple[tuple[int, Phones],
             f"{path} is damaged ({error}); make it with `rivulet lm build`."
         ) from error
     words = tuple(dict.fromkeys(entry[0] for entry in fields))
-    heard = {phone for entry in fields for phone in entry[1:]}
-    if not words or not heard <= set(PHONES) or min(map(len, fields)) < 2:
+    used = {phone for entry in fields for phone in entry[1:]}
+    if not words or not used <= set(PHONES) or min(map(len, fields)) < 2:
         raise LanguageModelError(
             f"{path} holds {len(words)} words and phones other than the {len(PHONES)} known ones "
             "or none at all; make it with `rivulet lm build`."

@@ -332,8 +332,8 @@ def export_wav(recording: Recording, path: Path) -> float:
         out.setnchannels(signal.channels)
         out.setsampwidth(2)  # bytes of int16
         out.setframerate(signal.sample_rate)
-        for heard in recording:
-            for piece in (*_silence(heard.block.lost, signal), heard.block.samples):
+        for recorded in recording:
+            for piece in (*_silence(recorded.block.lost, signal), recorded.block.samples):
                 frames += len(piece)
                 if frames * signal.channels * 2 > WAV_BYTES:
                     raise RecordingError(

@@ -65,11 +65,11 @@ def replay(
     )
     live = LiveStream(same, header.signal)
     began = time.monotonic()
-    for heard in recording:
+    for recorded in recording:
         if real_clock:
-            time.sleep(max(0.0, heard.block.arrived_s - (time.monotonic() - began)))
-        events = live.accept(heard.block)
-        _compare(report, heard.events, events, live.now_s)
+            time.sleep(max(0.0, recorded.block.arrived_s - (time.monotonic() - began)))
+        events = live.accept(recorded.block)
+        _compare(report, recorded.events, events, live.now_s)
         yield from events
     report.seconds = live.now_s
     report.complete = recording.reason is not None

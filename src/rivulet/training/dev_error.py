@@ -2,7 +2,7 @@
 
 import torch
 
-from rivulet.decoding.decoder import GreedyDecoder
+from rivulet.decoding.greedy import GreedyDecoder
 from rivulet.metrics import error_counts
 from rivulet.training import targets
 from rivulet.training.batches import BatchMaker, load_batches, plan_epoch
@@ -26,11 +26,13 @@ def dev_error(
             log_probs = model(batch.to(device).frames)
         for head in heads:
             for row, text in enumerate(batch.texts):
-                meant = _reference(text, head)
-                if meant is not None:
-                    said = _greedy(log_probs[head.name][row, : int(batch.steps[row])].cpu(), head)
-                    errors[head.name] += error_counts(meant, said).errors
-                    words[head.name] += len(meant)
+                reference = _reference(text, head)
+                if reference is not None:
+                    hypothesis = _greedy(
+                        log_probs[head.name][row, : int(batch.steps[row])].cpu(), head
+                    )
+                    errors[head.name] += error_counts(reference, hypothesis).errors
+                    words[head.name] += len(reference)
     return {name: errors[name] / max(1, words[name]) for name in errors}
 
 

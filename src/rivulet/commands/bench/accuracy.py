@@ -101,12 +101,12 @@ def _clips(args: argparse.Namespace) -> list[Utterance]:
 
 
 def _report_failures(clips: Sequence[Utterance], done: "Sequence[SystemTranscripts]") -> int:
-    """Name every clip that a system could not hear; return how many there are."""
+    """Name every clip that a system could not transcribe; return how many there are."""
     failed = [
-        (system.name, clip.id, heard.failure)
+        (system.name, clip.id, transcript.failure)
         for system in done
-        for clip, heard in zip(clips, system.clips, strict=True)
-        if heard.failure
+        for clip, transcript in zip(clips, system.clips, strict=True)
+        if transcript.failure
     ]
     for name, clip_id, why in failed:
         print(f"rivulet: {name} failed on {clip_id}: {why}", file=sys.stderr)
@@ -134,7 +134,7 @@ def _print_table(
     head = ["part", "clips", "words"]
     for system in done:
         head += [f"{system.name}: WER %, 95 %", "sub / del / ins", "real-time factor"]
-    head += [f"{first} less {system.name}, 95 %" for system in done[1:]]
+    head += [f"{first} − {system.name}, 95 %" for system in done[1:]]
     cells = [head]
     for name, accuracies in parts.items():
         count = sum(name in (ALL, clip.set_name) for clip in clips)

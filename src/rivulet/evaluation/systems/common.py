@@ -50,7 +50,7 @@ class SystemStream(Protocol):
         """Hear mono 16 kHz samples (n,); return what they bring to light, words in upper case."""
 
     def finish(self) -> list[TimedEvent]:
-        """Return the last events; the session is over."""
+        """Return the last events; the stream is over."""
 
 
 class System(Protocol):

@@ -38,8 +38,8 @@ class RivuletSystem:
 
     def stream(self) -> "RivuletStream | PlainStream":
         """Begin a live signal."""
-        session = RivuletStream if self.watched else PlainStream
-        return session(self.recognizer)
+        kind = RivuletStream if self.watched else PlainStream
+        return kind(self.recognizer)
 
 
 class PlainStream:
@@ -75,9 +75,9 @@ class RivuletStream:
         return self._with_needs(self._stream.finish())
 
     def _with_needs(self, events: list[Event]) -> list[TimedEvent]:
-        heard = [TimedEvent(event, self._watch.needs(event)) for event in events]
+        timed = [TimedEvent(event, self._watch.needs(event)) for event in events]
         self._watch.forget()
-        return heard
+        return timed
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def _by_size(pairs: Iterable[Pair]) -> Iterable[list[Pair]]:
 
 def _lattice(pairs: list[Pair]) -> Lattice:
     letters = np.array([[LETTERS.index(letter) + 1 for letter in word] for word, _ in pairs])
-    phones = np.array([[PHONES.index(phone) + 1 for phone in heard] for _, heard in pairs])
+    phones = np.array([[PHONES.index(phone) + 1 for phone in spoken] for _, spoken in pairs])
     edges = list(_edges(letters.shape[1], phones.shape[1]))
     return Lattice(edges, np.stack([_codes(letters, phones, *edge) for edge in edges]))
 
@@ -91,12 +91,12 @@ def _edges(letters: int, phones: int) -> Iterator[tuple[Node, Node]]:
 def _codes(letters: Ids, phones: Ids, start: Node, end: Node) -> Ids:
     """Return a number (words,) for the letters and the phones between two nodes."""
     signs = [letters[:, i] for i in range(start[0], end[0])]
-    heard = [phones[:, j] for j in range(start[1], end[1])]
+    spoken = [phones[:, j] for j in range(start[1], end[1])]
     nothing = np.zeros(len(letters), dtype=np.int64)
     code = nothing
     for column, base in (
         *zip((*signs, nothing)[:2], (LETTER_CODES,) * 2, strict=True),
-        *zip((*heard, nothing, nothing)[:2], (PHONE_CODES,) * 2, strict=True),
+        *zip((*spoken, nothing, nothing)[:2], (PHONE_CODES,) * 2, strict=True),
     ):
         code = code * base + column
     return code

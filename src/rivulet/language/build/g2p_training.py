@@ -53,7 +53,7 @@ def train(pronunciations: Pronunciations, folder: Path, tools: Tools) -> G2P:
         tools.estimate(text, arpa, ORDER, PRUNE)
         tools.binarize(arpa, folder / MODEL_FILE)
     model = G2P(graphones, folder / MODEL_FILE)
-    model.write_units(folder)
+    model.write_graphones(folder)
     return model
 
 
@@ -65,17 +65,17 @@ def hold_out(pronunciations: Pronunciations, words: int) -> tuple[Pronunciations
     return rest, {word: pronunciations[word] for word in sorted(drawn)}
 
 
-def measure(letters: G2P, truth: Pronunciations) -> SpellingErrors:
+def measure(g2p: G2P, truth: Pronunciations) -> SpellingErrors:
     """Compare what the model says of words with their true pronunciations."""
     edits = phones = wrong = 0
     for word, variants in truth.items():
-        nearest, length = _nearest(letters.sound(word).split(), variants)
+        nearest, length = _nearest(g2p.sound(word).split(), variants)
         edits += nearest
         phones += length
         wrong += nearest > 0
     return SpellingErrors(len(truth), edits / max(1, phones), wrong / max(1, len(truth)))
 
 
-def _nearest(heard: list[str], variants: Sequence[Phones]) -> tuple[int, int]:
+def _nearest(hypothesis: list[str], variants: Sequence[Phones]) -> tuple[int, int]:
     """Return the edits to the nearest variant and the phones in it."""
-    return min((error_counts(list(true), heard).errors, len(true)) for true in variants)
+    return min((error_counts(list(true), hypothesis).errors, len(true)) for true in variants)

@@ -74,7 +74,7 @@ def merge(dictionaries: Iterable[Pronunciations]) -> dict[str, Sequence[Phones]]
 
 
 def build(
-    words: Sequence[str], dictionaries: Mapping[str, Pronunciations], letters: G2P | None
+    words: Sequence[str], dictionaries: Mapping[str, Pronunciations], g2p: G2P | None
 ) -> Lexicon:
     """Pronounce every word; the dictionaries, by name, are asked in their order."""
     merged = merge(dictionaries.values())
@@ -85,14 +85,14 @@ def build(
         if known:
             source = next(name for name, d in dictionaries.items() if word in d)
         else:
-            source, known = _made_up(word, merged, letters)
+            source, known = _made_up(word, merged, g2p)
         sources[source] += 1
         found += [(index, phones) for phones in known]
     return Lexicon(tuple(found), dict(sources))
 
 
-def _made_up(word: str, known: Pronunciations, letters: G2P | None) -> tuple[str, list[Phones]]:
+def _made_up(word: str, known: Pronunciations, g2p: G2P | None) -> tuple[str, list[Phones]]:
     lookup = looked_up_in(known)
     derived = derive(word.lower(), lookup)
-    phones = derived or guess(word.lower(), lookup, letters.sound if letters else None)
+    phones = derived or guess(word.lower(), lookup, g2p.sound if g2p else None)
     return (BY_RULE if derived else BY_LETTERS), [tuple(phones.split())]
