@@ -150,11 +150,15 @@ class Stream:
         engine = self._recognizer.checkpoint.engine
         for count, rows in enumerate(np.split(log_probs, len(blocks)), 1):
             events += self._segmenter.push(rows, blocks[count - 1].at)
-            if self._segmenter.wants_reset:
+            if self._stops_here():
                 if count < len(blocks):
                     self._blocks.extendleft(reversed(blocks[count:]))
                     _, state = engine.step(joined(blocks[:count])[None], self._state)
-                state = engine.layout.reset_recurrent(state)
                 break
-        self._state = state
+        reset = self._segmenter.wants_reset
+        self._state = engine.layout.reset_recurrent(state) if reset else state
         return events
+
+    def _stops_here(self) -> bool:
+        """Whether the state after the latest block is needed, whatever was to come with it."""
+        return self._segmenter.wants_reset

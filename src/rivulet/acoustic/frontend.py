@@ -32,8 +32,13 @@ def joined(blocks: Sequence[SampleBlock]) -> FloatArray:
 class Frontend:
     """Resampler and blocks of one signal; hands over whole blocks only."""
 
-    def __init__(self, frames: int, sample_rate: int = SAMPLE_RATE) -> None:
-        """Begin at time 0, with blocks of so many feature frames.
+    def __init__(self, frames: int, sample_rate: int = SAMPLE_RATE, skipped: int = 0) -> None:
+        """Begin, with blocks of so many feature frames.
+
+        Args:
+            frames: of a block.
+            sample_rate: in Hz.
+            skipped: samples at 16 kHz, whole blocks, that were left out before: times count them.
 
         Raises:
             AudioError: the rate is outside 4 to 384 kHz.
@@ -41,8 +46,8 @@ class Frontend:
         self._resampler = Resampler(sample_rate)
         self._frames = frames
         self._cut = SampleBlocks(frames)
-        self._samples = 0  # at 16 kHz
-        self._blocks = 0
+        self._samples = skipped  # at 16 kHz
+        self._blocks = skipped // (frames * HOP)
 
     @property
     def seconds(self) -> float:

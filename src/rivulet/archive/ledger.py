@@ -1,0 +1,385 @@
+"""What is done: an SQLite file in the folder of results, so that a killed run goes on.
+
+A text takes its place before the ledger commits. So after a kill the ledger knows too little at the
+most, never too much: what it does not know is done again and puts the same text in the same place.
+"""
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from rivulet.archive.records import Found, Job, Result, Settings
+from rivulet.archive.work import sha256
+from rivulet.errors import ConfigError
+
+STATE_FOLDER = ".rivulet"
+WAITING, DONE, FAILED = 0, 1, 2  # states of an input
+PAGE = 1000  # inputs read at a time: memory does not grow with the archive
+TABLES = """
+CREATE TABLE IF NOT EXISTS inputs (
+  place TEXT PRIMARY KEY, source NOT NULL, size INTEGER NOT NULL, stamp TEXT NOT NULL,
+  run INTEGER NOT NULL, state INTEGER NOT NULL, digest TEXT, text_bytes INTEGER,
+  seconds REAL, words INTEGER, text TEXT, confidence REAL, elapsed_s REAL, error TEXT,
+  warnings TEXT, finished REAL
+);
+CREATE INDEX IF NOT EXISTS by_size ON inputs (run, state, size DESC, place);
+CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of an input that is done: one row of results.parquet.
+
+    file: the source. text_file: below the folder of results, None where nothing could be heard.
+    """
+
+    file: str
+    text_file: str | None
+    seconds: float
+    words: int
+    text: str
+    confidence: float
+    real_time_factor: float | None
+    error: str | None
+    warnings: str | None
+
+
+@dataclass
+class Plan:
+    """How many inputs are new, changed, done, or failed before; and bytes that are to be read."""
+
+    new: int = 0
+    changed: int = 0
+    done: int = 0
+    failed: int = 0
+    size: int = 0
+
+    @property
+    def waiting(self) -> int:
+        """Inputs that are to be done."""
+        return self.new + self.changed
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the ledger knows of an input."""
+
+    source: str
+    size: int
+    stamp: str
+    run: int
+    state: int
+    digest: str | None
+    text_bytes: int | None
+
+    def is_at(self, found: Found) -> bool:
+        return (self.size, self.stamp) == (found.size, found.stamp)
+
+
+class Ledger:
+    """The inputs of one folder of results, and what came of them; one driver at a time holds it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open or begin the ledger of `folder`.
+
+        Raises:
+            ConfigError: another run holds it, or it cannot be written.
+        """
+        self._folder = folder
+        with _explained(folder):
+            (folder / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
+            path = folder / STATE_FOLDER / "ledger.sqlite"
+            self._db = sqlite3.connect(path, timeout=0.5, isolation_level=None)
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")  # ends with the process
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost seconds of work
+            self._db.executescript(TABLES)
+            self._begin()
+        self._run = int(self._about("run") or 0)
+        self._suffix = ""
+
+    def __enter__(self) -> "Ledger":
+        """Enter a `with` block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Commit and let go."""
+        try:
+            self.commit()
+        finally:
+            self._db.close()
+
+    def settle(self, settings: Settings) -> None:
+        """Hold every run to the settings of the first.
+
+        Raises:
+            ConfigError: they differ; the sentence says in what.
+        """
+        self._suffix = settings.format
+        now = msgspec.to_builtins(settings)
+        before = self._about("settings")
+        if before is None:
+            self._write_about("settings", json.dumps(now))
+            self.commit()
+            return
+        old, new = _flat(json.loads(before)), _flat(now)
+        for values in (old, new):
+            values.pop("model", None)  # a name or a folder: the digest says whether it is the same
+        differ = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        if differ:
+            named = "; ".join(f"{name} {old.get(name)}, now {new.get(name)}" for name in differ[:3])
+            more = f" and {len(differ) - 3} more" if len(differ) > 3 else ""
+            raise ConfigError(
+                f"the texts in {self._folder} were made with other settings ({named}{more}); leave "
+                "them as they were, name another --output, or do everything again with --restart."
+            )
+
+    def forget(self) -> None:
+        """Forget all results and delete their texts, so that everything is done again."""
+        suffix = json.loads(self._about("settings") or "{}").get("format", "")
+        with _explained(self._folder):
+            for (place,) in self._db.execute("SELECT place FROM inputs"):
+                (self._folder / f"{place}.{suffix}").unlink(missing_ok=True)
+            self._db.execute("DELETE FROM inputs")
+            self._db.execute("DELETE FROM about")
+        self.commit()
+
+    def plan(self, found: Iterable[Found], verify: bool = False, retry: bool = False) -> Plan:
+        """Decide what is to be done of what a listing found.
+
+        Args:
+            found: the inputs.
+            verify: compare what is in the files too, where size and time are the same.
+            retry: do again what failed.
+
+        Raises:
+            ConfigError: two inputs would have the same text.
+        """
+        self._run += 1
+        self._write_about("run", str(self._run))
+        plan = Plan()
+        with _explained(self._folder):
+            for one in found:
+                self._plan_one(one, plan, verify, retry)
+        self.commit()
+        return plan
+
+    def _plan_one(self, found: Found, plan: Plan, verify: bool, retry: bool) -> None:
+        known = self._known(found.place)
+        if known is not None:
+            self._refuse_sharing(found, known)
+            known_text = self._has_text(found.place, known)
+            if known.state != WAITING and known_text and _is_same(found, known, verify):
+                plan.failed += known.state == FAILED and not retry
+                plan.done += known.state == DONE
+                state = WAITING if known.state == FAILED and retry else known.state
+                plan.changed += state == WAITING
+                plan.size += max(0, found.size) if state == WAITING else 0
+                self._note(found, state)
+                return
+        plan.new += known is None or known.state == WAITING
+        plan.changed += known is not None and known.state != WAITING
+        plan.size += max(0, found.size)
+        self._note(found, WAITING)
+
+    def _known(self, place: str) -> _Known | None:
+        row = self._db.execute(
+            "SELECT source, size, stamp, run, state, digest, text_bytes FROM inputs WHERE place=?",
+            (place,),
+        ).fetchone()
+        return _Known(_text(row[0]), *row[1:]) if row else None
+
+    def _refuse_sharing(self, found: Found, known: _Known) -> None:
+        """Refuse another input with the same text; one that was moved is the same."""
+        if known.source == found.source:
+            return
+        if known.run == self._run or "://" in known.source or os.path.exists(known.source):
+            raise ConfigError(
+                f"{known.source} and {found.source} would share the text {found.place}."
+                f"{self._suffix}; give one of them another --output."
+            )
+
+    def _has_text(self, place: str, known: _Known) -> bool:
+        """Whether the text is there as it was written; a power cut may have taken it."""
+        if known.text_bytes is None:
+            return True
+        try:
+            size = os.stat(self._folder / f"{place}.{self._suffix}").st_size
+        except OSError:
+            return False
+        return size == known.text_bytes
+
+    def _note(self, found: Found, state: int) -> None:
+        self._db.execute(
+            "INSERT INTO inputs (place, source, size, stamp, run, state) VALUES (?,?,?,?,?,?) "
+            "ON CONFLICT (place) DO UPDATE SET source=excluded.source, size=excluded.size, "
+            "stamp=excluded.stamp, run=excluded.run, state=excluded.state",
+            (found.place, _stored(found.source), found.size, found.stamp, self._run, state),
+        )
+
+    def waiting(self) -> Iterator[Job]:
+        """Yield what this run has to do, the largest first; results may be added meanwhile."""
+        last: tuple[int, str] | None = None
+        while True:
+            size, place = last or (1 << 62, "")
+            rows = self._db.execute(
+                "SELECT source, place, size FROM inputs WHERE run=? AND state=? "
+                "AND (size < ? OR (size = ? AND place > ?)) ORDER BY size DESC, place LIMIT ?",
+                (self._run, WAITING, size, size, place, PAGE),
+            ).fetchall()
+            for row in rows:
+                yield Job(_text(row[0]), row[1], row[2])
+            if len(rows) < PAGE:
+                return
+            last = (rows[-1][2], rows[-1][1])
+
+    def add(self, result: Result, text_bytes: int | None) -> None:
+        """Note a result whose text, of so many bytes, is in its place; `commit` makes it last."""
+        with _explained(self._folder):
+            self._db.execute(
+                "UPDATE inputs SET state=?, digest=?, text_bytes=?, seconds=?, words=?, text=?, "
+                "confidence=?, elapsed_s=?, error=?, warnings=?, finished=? WHERE place=?",
+                (
+                    FAILED if result.error else DONE,
+                    result.digest,
+                    text_bytes,
+                    round(result.seconds, 3),
+                    result.words,
+                    result.text,
+                    result.confidence,
+                    result.elapsed_s,
+                    _printable(result.error),
+                    _printable(" ".join(result.warnings)) or None,
+                    time.time(),
+                    result.job.place,
+                ),
+            )
+
+    def rows(self) -> Iterator[Row]:
+        """Yield what is done, failed or not, by the texts' places."""
+        last = ""
+        while True:
+            rows = self._db.execute(
+                "SELECT place, source, text_bytes, seconds, words, text, confidence, elapsed_s, "
+                "error, warnings FROM inputs WHERE state<>? AND place>? ORDER BY place LIMIT ?",
+                (WAITING, last, PAGE),
+            ).fetchall()
+            for (
+                place,
+                source,
+                text_bytes,
+                seconds,
+                words,
+                text,
+                confidence,
+                elapsed_s,
+                *said,
+            ) in rows:
+                text_file = f"{place}.{self._suffix}" if text_bytes is not None else None
+                factor = elapsed_s / seconds if seconds else None
+                file = _printable(_text(source)) or ""
+                yield Row(file, text_file, seconds, words, text, confidence, factor, *said)
+            if len(rows) < PAGE:
+                return
+            last = rows[-1][0]
+
+    def errors(self) -> Iterator[tuple[str, str]]:
+        """Yield the source of every input that failed, and the sentence."""
+        rows = self._db.execute(
+            "SELECT source, error FROM inputs WHERE state=? ORDER BY place", (FAILED,)
+        )
+        for source, error in rows.fetchall():
+            yield _printable(_text(source)) or "", error
+
+    def commit(self) -> None:
+        """Make everything last that was added."""
+        with _explained(self._folder):
+            self._db.execute("COMMIT")
+            self._begin()
+
+    def _begin(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def _about(self, name: str) -> str | None:
+        row = self._db.execute("SELECT value FROM about WHERE name=?", (name,)).fetchone()
+        return row[0] if row else None
+
+    def _write_about(self, name: str, value: str) -> None:
+        with _explained(self._folder):
+            self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
+
+
+def _is_same(found: Found, known: _Known, verify: bool) -> bool:
+    """Whether an input is what it was when it was done."""
+    if not verify or known.digest is None:
+        return known.is_at(found)
+    return known.size == found.size and known.digest == sha256(found.source)
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Say in a sentence why the ledger cannot be used."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise ConfigError(
+                f"another run is at work in {folder}; wait for its end, or name another --output."
+            ) from error
+        raise ConfigError(
+            f"the ledger in {folder} cannot be written ({error}); make room or name another "
+            "--output; the same command then goes on."
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise ConfigError(
+            f"the ledger in {folder} is damaged ({error}); delete {folder / STATE_FOLDER} and run "
+            "again with the same --output: everything is done anew."
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} cannot be written ({error.strerror}); name another --output."
+        ) from error
+
+
+def _flat(values: Any, name: str = "") -> dict[str, Any]:
+    """Return nested settings as names with dots and their values."""
+    if not isinstance(values, dict):
+        return {name: values}
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{name}.{key}" if name else key)
+    return flat
+
+
+def _stored(source: str) -> str | bytes:
+    """Return a source as SQLite takes it: names that are no text are bytes."""
+    try:
+        source.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(source)
+    return source
+
+
+def _text(stored: str | bytes) -> str:
+    return stored if isinstance(stored, str) else os.fsdecode(stored)
+
+
+def _printable(text: str | None) -> str | None:
+    if text is None:
+        return None
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

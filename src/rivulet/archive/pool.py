@@ -1,0 +1,352 @@
+"""One machine: processes that share the model, each advancing several files at a time.
+
+The processes are forked from one that has read the model, where the system can do that, so its
+memory is there once. A process that dies is replaced and its files are done again: at first together
+with others, then each in a process for itself, so that only the file that does it fails by it.
+"""
+
+import multiprocessing as mp
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rivulet.archive.parts import Heard, Span, joined
+from rivulet.archive.preload import SETTINGS_VARIABLE
+from rivulet.archive.records import Job, Result, Settings
+from rivulet.archive.work import AT_ONCE, Display, HeardPart, Outcome, Part, Spooled, Task
+from rivulet.archive.worker import BEAT_S, Beat, Ready, serve
+from rivulet.audio import SAMPLE_RATE
+from rivulet.errors import ConfigError
+from rivulet.events import Final
+
+STALLED_S = 600.0  # without a report: the decoder hangs
+TOGETHER = 2  # deaths of a process that a file may see among others; then it is done alone
+DEATHS = 5  # in all: with the last of them it has failed
+STARTS = 5  # processes in a row that end before they are ready: something else is wrong
+
+
+@dataclass(frozen=True)
+class WorkerView:
+    """What can be shown of a worker: its number, its process, and the seconds heard of files."""
+
+    number: int
+    pid: int
+    heard: dict[str, float]
+    deaths: int
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A task, and how many processes died while they had it."""
+
+    task: Task
+    deaths: int = 0
+
+    @property
+    def alone(self) -> bool:
+        return self.deaths >= TOGETHER
+
+    @property
+    def job(self) -> Job:
+        return self.task.job if isinstance(self.task, Part) else self.task
+
+    @property
+    def seconds(self) -> float | None:
+        """Length, if it is known."""
+        if isinstance(self.task, Part):
+            return (self.task.span.stop - self.task.span.start) / SAMPLE_RATE
+        return None
+
+
+@dataclass
+class _Long:
+    """A long file, and what came of its spans."""
+
+    spooled: Spooled
+    heard: dict[Span, Heard] = field(default_factory=dict)
+    elapsed_s: float = 0.0
+
+
+class _Worker:
+    """A process and what it was given."""
+
+    def __init__(self, number: int, settings: Settings, spool: Path) -> None:
+        self.number = number
+        self._settings = settings
+        self._spool = spool
+        self.deaths = 0
+        self._starts = 0
+        self.start()
+
+    def start(self) -> None:
+        """Start a process."""
+        self.given: dict[tuple[str, int], _Given] = {}
+        self.heard: dict[str, float] = {}
+        self.reported = time.monotonic()
+        self.is_ready = False
+        context = _context(self._settings)
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(
+            target=serve, args=(theirs, self._settings, self._spool), daemon=True
+        )
+        self.process.start()
+        theirs.close()
+        self._starts += 1
+
+    def ready(self, message: Ready) -> None:
+        """Note that it has its recognizer.
+
+        Raises:
+            ConfigError: it can have none.
+        """
+        if message.error:
+            raise ConfigError(message.error)
+        self.is_ready = True
+        self._starts = 0
+
+    def give(self, given: _Given) -> None:
+        """Send a task; a process that is dead is noticed elsewhere."""
+        self.given[_key(given.task)] = given
+        with suppress(OSError):
+            self.pipe.send(given.task)
+
+    def end(self) -> str:
+        """Kill the process and say how it had ended, if it had."""
+        status = self.process.exitcode
+        if status is None:
+            self.process.kill()
+        self.process.join()
+        self.pipe.close()
+        if status is not None and status < 0:
+            with suppress(ValueError):
+                return signal.Signals(-status).name
+        return f"status {status}"
+
+    def died(self) -> tuple[str, list[_Given]]:
+        """Start another process; return how this one ended and what it had been given.
+
+        Raises:
+            ConfigError: no process lives long enough to be ready.
+        """
+        how, given = self.end(), list(self.given.values())
+        self.deaths += 1
+        if self._starts >= STARTS:
+            raise ConfigError(
+                f"{self._starts} worker processes in a row ended before they were ready ({how}); "
+                "see whether there is memory for so many --workers."
+            )
+        self.start()
+        return how, given
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it has not reported for long, though it has something to do."""
+        return bool(self.given) and time.monotonic() - self.reported > STALLED_S
+
+
+class Pool:
+    """Processes for one archive; `results` is the loop that feeds them."""
+
+    def __init__(self, settings: Settings, workers: int, spool: Path) -> None:
+        """Start the processes.
+
+        Args:
+            settings: what is to be written.
+            workers: processes.
+            spool: folder for the sound of long files; emptied here and at the end.
+
+        Raises:
+            ConfigError: there is to be less than one worker.
+        """
+        if workers < 1:
+            raise ConfigError(f"{workers} workers cannot work; use at least 1.")
+        self._spool = spool
+        self._empty_spool()
+        self._display = Display(settings)
+        self._workers = [_Worker(n, settings, spool) for n in range(workers)]
+        self._again: deque[_Given] = deque()
+        self._long: dict[str, _Long] = {}
+        self._results: deque[Result] = deque()
+
+    def __enter__(self) -> "Pool":
+        """Enter a `with` block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the processes, whatever they are doing."""
+        for worker in self._workers:
+            worker.end()
+        self._empty_spool()
+
+    def _empty_spool(self) -> None:
+        self._spool.mkdir(parents=True, exist_ok=True)
+        for path in self._spool.iterdir():
+            path.unlink(missing_ok=True)
+
+    @property
+    def views(self) -> list[WorkerView]:
+        """What the workers are doing."""
+        return [WorkerView(w.number, w.process.pid or 0, w.heard, w.deaths) for w in self._workers]
+
+    def results(self, jobs: Iterable[Job]) -> Iterator[Result | None]:
+        """Yield results as they come, and None now and then when there is none.
+
+        Jobs are asked for when a worker has room: no queue grows.
+        """
+        waiting = iter(jobs)
+        more = True
+        while True:
+            while more and (room := self._room(_Given(Job("", "", 0)))):
+                job = next(waiting, None)
+                more = job is not None
+                if job is not None:
+                    room.give(_Given(job))
+            self._give_again()
+            if not (more or self._again or any(worker.given for worker in self._workers)):
+                return
+            self._hear()
+            while self._results:
+                yield self._results.popleft()
+            yield None
+
+    def _give_again(self) -> None:
+        """Give what waits to be done once more, or in parts, as long as there is room."""
+        for _ in range(len(self._again)):
+            given = self._again.popleft()
+            worker = self._room(given)
+            if worker is None:
+                self._again.append(given)
+            else:
+                worker.give(given)
+
+    def _room(self, given: _Given) -> _Worker | None:
+        """Return the worker that should get a task: with the least to do, if it has room."""
+        idle = [worker for worker in self._workers if not worker.given]
+        if given.alone:
+            return idle[0] if idle else None
+        fit = [w for w in self._workers if not any(g.alone for g in w.given.values())]
+        fit.sort(key=lambda worker: (len(worker.given), worker.number))
+        if any(waiting.alone for waiting in self._again):
+            fit = fit[1:]  # the one that has the least to do is kept free for it
+        return fit[0] if fit and len(fit[0].given) < AT_ONCE else None
+
+    # ---- what comes from the workers ---------------------------------------------------------
+
+    def _hear(self) -> None:
+        """Wait for reports and take them."""
+        sources: dict[Any, _Worker] = {}
+        for worker in self._workers:
+            sources[worker.pipe] = sources[worker.process.sentinel] = worker
+        heard = {id(sources[s]): sources[s] for s in wait(list(sources), timeout=BEAT_S)}
+        for worker in heard.values():
+            self._hear_from(worker)
+        for worker in self._workers:
+            if worker.stalled:
+                worker.process.kill()
+
+    def _hear_from(self, worker: _Worker) -> None:
+        try:
+            while worker.pipe.poll():
+                self._take(worker, worker.pipe.recv())
+        except (EOFError, OSError):
+            self._bury(worker)
+            return
+        if worker.process.exitcode is not None:
+            self._bury(worker)
+
+    def _bury(self, worker: _Worker) -> None:
+        """Replace a process that died; what it was given is done again, or has failed."""
+        how, left = worker.died()
+        for given in left:
+            again = replace(given, deaths=given.deaths + 1)
+            if again.deaths < DEATHS:
+                self._again.append(again)
+            else:
+                self._fail(again, how)
+
+    def _fail(self, given: _Given, how: str) -> None:
+        error = (
+            f"{given.job.source} ended {given.deaths} worker processes ({how}); make a fresh "
+            "copy of the file, or convert it to wav or flac."
+        )
+        self._drop(given.job)
+        self._results.append(Result(given.job, error=error))
+
+    def _take(self, worker: _Worker, message: "Ready | Beat | Outcome") -> None:
+        worker.reported = time.monotonic()
+        if isinstance(message, Ready):
+            worker.ready(message)
+        elif isinstance(message, Beat):
+            worker.heard = message.heard
+        elif isinstance(message, Result):
+            worker.given.pop(_key(message.job), None)
+            self._results.append(message)
+        elif isinstance(message, Spooled):
+            worker.given.pop(_key(message.whole.job), None)
+            self._long[message.whole.job.source] = _Long(message, elapsed_s=message.whole.elapsed_s)
+            self._put_parts(message, message.spans)
+        else:
+            worker.given.pop(_key(message.part), None)
+            self._take_part(message)
+
+    # ---- long files --------------------------------------------------------------------------
+
+    def _put_parts(self, spooled: Spooled, spans: Iterable[Span]) -> None:
+        """Queue spans of a long file, before everything that has not begun."""
+        end = spooled.spans[-1].stop
+        job = spooled.whole.job
+        self._again += [_Given(Part(job, spooled.path, span, span.stop == end)) for span in spans]
+
+    def _take_part(self, message: HeardPart) -> None:
+        """Note a part; join the file when all are there, or do again as one what does not fit."""
+        long = self._long.get(message.part.job.source)
+        if long is None:
+            return  # another part of it has failed
+        long.heard[message.part.span] = message.heard
+        long.elapsed_s += message.heard.elapsed_s
+        spans = long.spooled.spans
+        if any(span not in long.heard for span in spans):
+            return
+        finals = joined([long.heard[span] for span in spans])
+        if isinstance(finals, int):
+            merged = Span(spans[finals].start, spans[finals + 1].stop)
+            spans = (*spans[:finals], merged, *spans[finals + 2 :])
+            long.spooled = replace(long.spooled, spans=spans)
+            self._put_parts(long.spooled, [merged])
+            return
+        self._results.append(self._whole(long, finals))
+        self._drop(message.part.job)
+
+    def _whole(self, long: _Long, finals: tuple[Final, ...]) -> Result:
+        shown = self._display.shown(finals)
+        return replace(long.spooled.whole, segments=shown, elapsed_s=long.elapsed_s)
+
+    def _drop(self, job: Job) -> None:
+        """Forget a long file: its sound, and the parts that wait."""
+        long = self._long.pop(job.source, None)
+        if long is not None:
+            Path(long.spooled.path).unlink(missing_ok=True)
+            self._again = deque(given for given in self._again if given.job != job)
+
+
+def _key(task: Task) -> tuple[str, int]:
+    return (task.job.source, task.span.start) if isinstance(task, Part) else (task.source, -1)
+
+
+def _context(settings: Settings) -> Any:
+    """Return how processes are made: forked from one that has the model, where that is possible."""
+    if "forkserver" not in mp.get_all_start_methods():
+        return mp.get_context("spawn")
+    context = mp.get_context("forkserver")
+    os.environ[SETTINGS_VARIABLE] = msgspec.json.encode(settings).decode()
+    context.set_forkserver_preload(["rivulet.archive.preload"])
+    return context
