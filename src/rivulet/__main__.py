@@ -17,7 +17,8 @@ from rivulet.errors import RivuletError
 
 FIRST = ("transcribe", "listen", "doctor", "serve", "lm")  # what most people need
 OTHERS = (
-    "replay", "evaluate", "bench", "align", "train", "export", "train-text", "calibrate", "data",
+    "archive", "replay", "evaluate", "bench", "align", "train", "export", "train-text",
+    "calibrate", "data",
 )  # fmt: skip
 # module of rivulet.commands, where it is not named as the command
 HOMES = {

@@ -14,8 +14,8 @@ show how it goes, `index` finds words. Only the driver, the process that was sta
       errors.jsonl                    one line an input that failed, with the sentence
       summary.json, summary.png       of the last run
       index.sqlite                    for `rivulet search`
-      .rivulet/archive.json           model and settings that all texts were made with
-      .rivulet/ledger.sqlite          what is done; held by one driver at a time
+      .rivulet/ledger.sqlite          what is done, and the settings of all texts; held by one
+                                      driver at a time
       .rivulet/spool/                 sound of long files while their parts are worked on
 
 Exactly once: a text is written beside and renamed, then the index takes it, then the ledger

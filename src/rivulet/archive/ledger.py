@@ -15,8 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import msgspec
-
 from rivulet.archive.records import Found, Job, Result, Settings
 from rivulet.archive.work import sha256
 from rivulet.errors import ConfigError
@@ -68,6 +66,11 @@ class Plan:
     def waiting(self) -> int:
         """Inputs that are to be done."""
         return self.new + self.changed
+
+    @property
+    def total(self) -> int:
+        """All inputs."""
+        return self.waiting + self.done + self.failed
 
 
 @dataclass(frozen=True)
@@ -131,13 +134,12 @@ class Ledger:
             ConfigError: they differ; the sentence says in what.
         """
         self._suffix = settings.format
-        now = msgspec.to_builtins(settings)
         before = self._about("settings")
         if before is None:
-            self._write_about("settings", json.dumps(now))
+            self._write_about("settings", settings.to_json())
             self.commit()
             return
-        old, new = _flat(json.loads(before)), _flat(now)
+        old, new = _flat(json.loads(before)), _flat(json.loads(settings.to_json()))
         for values in (old, new):
             values.pop("model", None)  # a name or a folder: the digest says whether it is the same
         differ = [name for name in {**old, **new} if old.get(name) != new.get(name)]

@@ -207,7 +207,9 @@ class WatchedDecoder(WrappedDecoder):
 
     def _moved(self, words: list[DecodedWord]) -> list[DecodedWord]:
         by = self._skipped
-        return [replace(word, start=word.start + by, end=word.end + by) for word in words]
+        return [
+            DecodedWord(w.text, w.start + by, w.end + by, w.confidence, w.evidence) for w in words
+        ]
 
 
 class PartStream(Stream):

@@ -1,8 +1,8 @@
 """One machine: processes that share the model, each advancing several files at a time.
 
 The processes are forked from one that has read the model, where the system can do that, so its
-memory is there once. A process that dies is replaced and its files are done again: at first together
-with others, then each in a process for itself, so that only the file that does it fails by it.
+memory is there once. A process that dies is replaced and its files are done again: at first
+together with others, then each in a process for itself, so that only the file that does it fails.
 """
 
 import multiprocessing as mp
@@ -12,21 +12,17 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from rivulet.archive.parts import Heard, Span, joined
+from rivulet.archive.assembly import Assembly
 from rivulet.archive.preload import SETTINGS_VARIABLE
 from rivulet.archive.records import Job, Result, Settings
-from rivulet.archive.work import AT_ONCE, Display, HeardPart, Outcome, Part, Spooled, Task
+from rivulet.archive.work import AT_ONCE, Outcome, Part, Spooled, Task
 from rivulet.archive.worker import BEAT_S, Beat, Ready, serve
-from rivulet.audio import SAMPLE_RATE
 from rivulet.errors import ConfigError
-from rivulet.events import Final
 
 STALLED_S = 600.0  # without a report: the decoder hangs
 TOGETHER = 2  # deaths of a process that a file may see among others; then it is done alone
@@ -36,9 +32,9 @@ STARTS = 5  # processes in a row that end before they are ready: something else 
 
 @dataclass(frozen=True)
 class WorkerView:
-    """What can be shown of a worker: its number, its process, and the seconds heard of files."""
+    """What can be shown of a worker: name, process, and the seconds heard of its files."""
 
-    number: int
+    name: str
     pid: int
     heard: dict[str, float]
     deaths: int
@@ -58,22 +54,6 @@ class _Given:
     @property
     def job(self) -> Job:
         return self.task.job if isinstance(self.task, Part) else self.task
-
-    @property
-    def seconds(self) -> float | None:
-        """Length, if it is known."""
-        if isinstance(self.task, Part):
-            return (self.task.span.stop - self.task.span.start) / SAMPLE_RATE
-        return None
-
-
-@dataclass
-class _Long:
-    """A long file, and what came of its spans."""
-
-    spooled: Spooled
-    heard: dict[Span, Heard] = field(default_factory=dict)
-    elapsed_s: float = 0.0
 
 
 class _Worker:
@@ -171,10 +151,9 @@ class Pool:
             raise ConfigError(f"{workers} workers cannot work; use at least 1.")
         self._spool = spool
         self._empty_spool()
-        self._display = Display(settings)
+        self._assembly = Assembly(settings)
         self._workers = [_Worker(n, settings, spool) for n in range(workers)]
         self._again: deque[_Given] = deque()
-        self._long: dict[str, _Long] = {}
         self._results: deque[Result] = deque()
 
     def __enter__(self) -> "Pool":
@@ -195,7 +174,10 @@ class Pool:
     @property
     def views(self) -> list[WorkerView]:
         """What the workers are doing."""
-        return [WorkerView(w.number, w.process.pid or 0, w.heard, w.deaths) for w in self._workers]
+        return [
+            WorkerView(str(w.number + 1), w.process.pid or 0, w.heard, w.deaths)
+            for w in self._workers
+        ]
 
     def results(self, jobs: Iterable[Job]) -> Iterator[Result | None]:
         """Yield results as they come, and None now and then when there is none.
@@ -205,12 +187,12 @@ class Pool:
         waiting = iter(jobs)
         more = True
         while True:
-            while more and (room := self._room(_Given(Job("", "", 0)))):
+            self._give_again()
+            while more and (room := self._room(alone=False)):
                 job = next(waiting, None)
                 more = job is not None
                 if job is not None:
                     room.give(_Given(job))
-            self._give_again()
             if not (more or self._again or any(worker.given for worker in self._workers)):
                 return
             self._hear()
@@ -222,16 +204,16 @@ class Pool:
         """Give what waits to be done once more, or in parts, as long as there is room."""
         for _ in range(len(self._again)):
             given = self._again.popleft()
-            worker = self._room(given)
+            worker = self._room(given.alone)
             if worker is None:
                 self._again.append(given)
             else:
                 worker.give(given)
 
-    def _room(self, given: _Given) -> _Worker | None:
+    def _room(self, alone: bool) -> _Worker | None:
         """Return the worker that should get a task: with the least to do, if it has room."""
         idle = [worker for worker in self._workers if not worker.given]
-        if given.alone:
+        if alone:
             return idle[0] if idle else None
         fit = [w for w in self._workers if not any(g.alone for g in w.given.values())]
         fit.sort(key=lambda worker: (len(worker.given), worker.number))
@@ -278,7 +260,8 @@ class Pool:
             f"{given.job.source} ended {given.deaths} worker processes ({how}); make a fresh "
             "copy of the file, or convert it to wav or flac."
         )
-        self._drop(given.job)
+        self._assembly.drop(given.job)
+        self._again = deque(other for other in self._again if other.job != given.job)
         self._results.append(Result(given.job, error=error))
 
     def _take(self, worker: _Worker, message: "Ready | Beat | Outcome") -> None:
@@ -292,50 +275,18 @@ class Pool:
             self._results.append(message)
         elif isinstance(message, Spooled):
             worker.given.pop(_key(message.whole.job), None)
-            self._long[message.whole.job.source] = _Long(message, elapsed_s=message.whole.elapsed_s)
-            self._put_parts(message, message.spans)
+            self._queue(self._assembly.begin(message))
         else:
             worker.given.pop(_key(message.part), None)
-            self._take_part(message)
+            came = self._assembly.add(message)
+            if isinstance(came, Result):
+                self._results.append(came)
+            else:
+                self._queue(came)
 
-    # ---- long files --------------------------------------------------------------------------
-
-    def _put_parts(self, spooled: Spooled, spans: Iterable[Span]) -> None:
-        """Queue spans of a long file, before everything that has not begun."""
-        end = spooled.spans[-1].stop
-        job = spooled.whole.job
-        self._again += [_Given(Part(job, spooled.path, span, span.stop == end)) for span in spans]
-
-    def _take_part(self, message: HeardPart) -> None:
-        """Note a part; join the file when all are there, or do again as one what does not fit."""
-        long = self._long.get(message.part.job.source)
-        if long is None:
-            return  # another part of it has failed
-        long.heard[message.part.span] = message.heard
-        long.elapsed_s += message.heard.elapsed_s
-        spans = long.spooled.spans
-        if any(span not in long.heard for span in spans):
-            return
-        finals = joined([long.heard[span] for span in spans])
-        if isinstance(finals, int):
-            merged = Span(spans[finals].start, spans[finals + 1].stop)
-            spans = (*spans[:finals], merged, *spans[finals + 2 :])
-            long.spooled = replace(long.spooled, spans=spans)
-            self._put_parts(long.spooled, [merged])
-            return
-        self._results.append(self._whole(long, finals))
-        self._drop(message.part.job)
-
-    def _whole(self, long: _Long, finals: tuple[Final, ...]) -> Result:
-        shown = self._display.shown(finals)
-        return replace(long.spooled.whole, segments=shown, elapsed_s=long.elapsed_s)
-
-    def _drop(self, job: Job) -> None:
-        """Forget a long file: its sound, and the parts that wait."""
-        long = self._long.pop(job.source, None)
-        if long is not None:
-            Path(long.spooled.path).unlink(missing_ok=True)
-            self._again = deque(given for given in self._again if given.job != job)
+    def _queue(self, parts: Iterable[Part]) -> None:
+        """Let parts of a long file be done, before everything that has not begun."""
+        self._again += [_Given(part) for part in parts]
 
 
 def _key(task: Task) -> tuple[str, int]:
@@ -347,6 +298,6 @@ def _context(settings: Settings) -> Any:
     if "forkserver" not in mp.get_all_start_methods():
         return mp.get_context("spawn")
     context = mp.get_context("forkserver")
-    os.environ[SETTINGS_VARIABLE] = msgspec.json.encode(settings).decode()
+    os.environ[SETTINGS_VARIABLE] = settings.to_json()
     context.set_forkserver_preload(["rivulet.archive.preload"])
     return context

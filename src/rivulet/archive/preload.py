@@ -7,8 +7,6 @@ import os
 from contextlib import suppress
 from functools import cache
 
-import msgspec
-
 from rivulet.archive.records import Settings
 from rivulet.archive.work import recognizer_of
 from rivulet.errors import RivuletError
@@ -25,9 +23,9 @@ def loaded(settings: str) -> Recognizer:
         CheckpointError: the model is missing or altered.
         ConfigError: the settings do not fit it.
     """
-    return recognizer_of(msgspec.json.decode(settings, type=Settings))
+    return recognizer_of(Settings.from_json(settings))
 
 
 if SETTINGS_VARIABLE in os.environ and __name__ == "rivulet.archive.preload":
-    with suppress(RivuletError, msgspec.MsgspecError):  # each worker says it in its own words
+    with suppress(RivuletError, ValueError):  # each worker says it in its own words
         loaded(os.environ[SETTINGS_VARIABLE])

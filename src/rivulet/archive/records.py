@@ -1,8 +1,12 @@
 """The vocabulary of archives: what is found, what is to be done, how, and what came of it."""
 
+import json
 from dataclasses import dataclass, field
 
+import msgspec
+
 from rivulet.acoustic.names import DEFAULT_ENGINE, EngineName
+from rivulet.configs import read_config
 from rivulet.decoding.settings import DecoderSettings
 from rivulet.endpoint import EndpointConfig
 from rivulet.events import Final
@@ -59,6 +63,19 @@ class Settings:
     language: str = "english"
     layout: SubtitleLayout = field(default_factory=SubtitleLayout)
     track: int | None = None
+
+    def to_json(self) -> str:
+        """Return them as a line of JSON."""
+        return json.dumps(msgspec.to_builtins(self))
+
+    @classmethod
+    def from_json(cls, line: str) -> "Settings":
+        """Read what `to_json` wrote.
+
+        Raises:
+            ConfigError: it is something else.
+        """
+        return read_config(cls, json.loads(line), "the settings of the archive")
 
 
 @dataclass(frozen=True)

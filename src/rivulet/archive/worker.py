@@ -8,8 +8,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from rivulet.archive.preload import loaded
 from rivulet.archive.records import Settings
 from rivulet.archive.work import AT_ONCE, Company
@@ -39,7 +37,7 @@ def serve(pipe: "Connection[Any, Any]", settings: Settings, spool: Path) -> None
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with suppress(EOFError, OSError):
         try:
-            recognizer = loaded(msgspec.json.encode(settings).decode())
+            recognizer = loaded(settings.to_json())
             company = Company(recognizer, settings, spool)
         except RivuletError as error:
             pipe.send(Ready(str(error)))
