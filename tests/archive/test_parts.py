@@ -28,6 +28,7 @@ def tiny():
 def short_parts(monkeypatch):
     monkeypatch.setattr(parts, "PART_S", 12.0)
     monkeypatch.setattr(parts, "WARM_UP_S", 6.0)
+    monkeypatch.setattr(parts, "RUN_ON_S", 4.0)
 
 
 def speech_and_pauses(pauses, seed=0):
@@ -51,7 +52,7 @@ def pauses_of(samples, endpoint=None, block=8_000):
 
 def heard(recognizer, samples, spans):
     """Hear the spans together; return what came of each."""
-    streams = [PartStream(recognizer, span.start) for span in spans]
+    streams = [PartStream(recognizer, span) for span in spans]
     for stream, span in zip(streams, spans, strict=True):
         stream.push(samples[span.start : span.stop])
         if span.stop == len(samples):
@@ -92,11 +93,11 @@ def test_parts_know_where_they_were_not_in_the_same_state(tiny):
     first, second = cut(len(samples), pauses_of(samples), tiny)
     (pause,) = pauses_of(samples)
     step = parts.grid(tiny)
-    late = Span(int((pause[0] + 2.0) * SAMPLE_RATE) // step * step, second.stop)
-    if late.start <= pause[0] * SAMPLE_RATE:
-        late = replace(late, start=late.start + step)
+    start = -int(-(pause[0] + 1.0) * SAMPLE_RATE // step) * step
+    first = replace(first, stop=start + int(8.0 * SAMPLE_RATE), shared_from=start)
+    late = replace(second, start=start, shared_until=first.stop)
     assert joined(heard(tiny, samples, [first, late])) == 0
-    merged = heard(tiny, samples, [Span(first.start, late.stop)])
+    merged = heard(tiny, samples, [first.merged(late)])
     assert joined(merged) == whole(tiny, samples)
 
 

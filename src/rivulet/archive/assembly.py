@@ -50,7 +50,7 @@ class Assembly:
             return []
         finals = joined([long.heard[span] for span in long.spans])
         if isinstance(finals, int):
-            merged = Span(long.spans[finals].start, long.spans[finals + 1].stop)
+            merged = long.spans[finals].merged(long.spans[finals + 1])
             long.spans = (*long.spans[:finals], merged, *long.spans[finals + 2 :])
             return _parts(long, [merged])
         self.drop(message.part.job)

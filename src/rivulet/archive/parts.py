@@ -2,11 +2,11 @@
 
 What the network remembers fades and never becomes the same bits again, so a part may not simply
 begin somewhere. But after `RESET_AFTER_SILENCE_S` without speech a stream clears the network's
-memory, and when the pause goes on a segment without words ends, which clears the decoder's. A part
-therefore begins some seconds before a long pause, and the part before it goes on into that pause.
-Both write a mark where everything has been cleared: a digest of all that the rest depends on. Where
-two parts have the same mark, what the later one makes of the rest is what the earlier one would
-have made, bit for bit. Where they have none in common, they are done again as one.
+memory, and the end of a segment clears the decoder's. A part therefore begins some seconds before a
+long pause, and the part before it goes on beyond that pause. Both write a mark at every end of a
+segment there: a digest of all that the rest depends on. Where two parts have the same mark, what
+the later one makes of the rest is what the earlier one would have made, bit for bit. Where they
+have none in common, they are done again as one.
 """
 
 import hashlib
@@ -32,8 +32,10 @@ from rivulet.stream import Stream
 from rivulet.tokenizer import BLANK_ID
 
 PART_S = 180.0  # at least so long is a part; a pause after that ends it
-WARM_UP_S = 20.0  # of speech before the pause in which a part takes over
+WARM_UP_S = 30.0  # of speech before a pause: the later it begins, the likelier it hears otherwise
+RUN_ON_S = 20.0  # beyond a pause: parts that heard it begin a frame apart agree a segment later
 SLACK_S = 1.5  # what the recognizer hears ends so much after the loudness does, at the most
+MOST_PARTS = 1000
 LEVEL_S = 0.1  # seconds whose loudness is one number
 SPEECH_SHARE = 0.95  # of these numbers: those below are no louder than speech is
 QUIET_DB = 25.0  # below speech: a pause, where the room is quiet enough
@@ -43,10 +45,25 @@ SAMPLES_PER_FRAME = STRIDE * HOP
 
 @dataclass(frozen=True)
 class Span:
-    """Samples [start, stop) of a file; the first begins at 0, the last ends with the file."""
+    """Samples [start, stop) of a file; the first begins at 0, the last ends with the file.
+
+    shared_until: up to this sample the part before may go. shared_from: from this one on the part
+    after may; None for the last.
+    """
 
     start: int
     stop: int
+    shared_until: int = 0
+    shared_from: int | None = None
+
+    def shares(self, sample: int) -> bool:
+        """Whether another part hears this sample too."""
+        after = self.shared_from is not None and sample >= self.shared_from
+        return sample < self.shared_until or after
+
+    def merged(self, following: "Span") -> "Span":
+        """Return this and the next as one."""
+        return Span(self.start, following.stop, self.shared_until, following.shared_from)
 
 
 @dataclass(frozen=True)
@@ -119,22 +136,36 @@ def pause_needed_s(endpoint: EndpointConfig) -> float:
 
 
 def cut(
-    samples: int, pauses: Sequence[tuple[float, float]], recognizer: Recognizer
+    samples: int,
+    pauses: Sequence[tuple[float, float]],
+    recognizer: Recognizer,
+    most: int = MOST_PARTS,
 ) -> tuple[Span, ...]:
-    """Return the spans of a file of so many samples, by its pauses; one if it has none."""
+    """Return the spans of a file of so many samples, by its pauses; one if it has none.
+
+    Args:
+        samples: of the file, at 16 kHz.
+        pauses: start and end of each, in seconds, as `Levels.pauses` gives them.
+        recognizer: hears the parts.
+        most: parts that are of use; fewer parts hear less twice.
+    """
     needed_s = pause_needed_s(recognizer.endpoint)
     step = grid(recognizer)
+    part_s = max(PART_S, samples / SAMPLE_RATE / most)
     starts, stops = [0], []
     last_s = 0.0
     for pause_s, end_s in pauses:
         start = int((pause_s - WARM_UP_S) * SAMPLE_RATE) // step * step
-        long_enough = pause_s - last_s >= PART_S and samples / SAMPLE_RATE - end_s >= WARM_UP_S
-        if end_s - pause_s < needed_s or not long_enough or start <= starts[-1]:
-            continue
-        starts.append(start)
-        stops.append(int((pause_s + needed_s) * SAMPLE_RATE))
-        last_s = pause_s
-    return tuple(Span(*ends) for ends in zip(starts, [*stops, samples], strict=True))
+        stop = int((end_s + RUN_ON_S) * SAMPLE_RATE)
+        fits = starts[-1] < start and stop < samples and pause_s - last_s >= part_s
+        if fits and end_s - pause_s >= needed_s:
+            starts.append(start)
+            stops.append(stop)
+            last_s = pause_s
+    return tuple(
+        Span(*ends)
+        for ends in zip(starts, [*stops, samples], [0, *stops], [*starts[1:], None], strict=True)
+    )
 
 
 def grid(recognizer: Recognizer) -> int:
@@ -192,6 +223,10 @@ class WatchedDecoder(WrappedDecoder):
         if self.clearing is not None:
             self.clearing.rows.append(self._before.tobytes())
 
+    def forget(self) -> None:
+        """Look only for ends of segments that are still to come."""
+        self.clearing = None
+
     def words(self) -> list[DecodedWord]:
         """Return the open segment's words; asking changes nothing."""
         return self._moved(self._inner.words())
@@ -215,44 +250,43 @@ class WatchedDecoder(WrappedDecoder):
 class PartStream(Stream):
     """A stream that begins within a file, with the times of the whole file, and writes marks."""
 
-    def __init__(self, recognizer: Recognizer, start: int = 0) -> None:
-        """Begin at sample `start` at 16 kHz, a multiple of `grid(recognizer)`."""
+    def __init__(self, recognizer: Recognizer, span: Span) -> None:
+        """Begin where `span` does: at a multiple of `grid(recognizer)`."""
         beam = recognizer.settings.name == "beam"
         self._watched = WatchedDecoder(
             recognizer.decoding.decoder(),
-            start // SAMPLES_PER_FRAME,
+            span.start // SAMPLES_PER_FRAME,
             len(recognizer.checkpoint.tokenizer) if beam else 0,
         )
         super().__init__(recognizer, SAMPLE_RATE, self._watched)
         block_frames = recognizer.block_ms * SAMPLE_RATE // 1000 // HOP
-        self._frontend = Frontend(block_frames, SAMPLE_RATE, start)
+        self._frontend = Frontend(block_frames, SAMPLE_RATE, span.start)
+        self._span = span
+        self._rested = False  # the network was cleared in what is shared with another part
         self.finals: list[Final] = []
         self.marks: list[Mark] = []
 
     def advance(
         self, blocks: Sequence[SampleBlock], log_probs: FloatArray, state: FloatArray
     ) -> list[Event]:
-        """Do as `Stream` does, and write a mark if everything was cleared in the last block."""
+        """Do as `Stream` does, and write a mark if a segment ended in the last block."""
+        self._watched.forget()
         events = super().advance(blocks, log_probs, state)
         self.take(events)
         cleared = self._watched.clearing
-        if cleared is not None and self._is_quiet:
+        if cleared is not None and self._rested:
             parts = [*cleared.carried, *cleared.rows, self.state.tobytes()]
             counted = f"{self._watched.frame} {self._watched.last_spoken} {len(cleared.rows)}"
             digest = hashlib.blake2b(b"".join([counted.encode(), *parts]), digest_size=16).digest()
             last_end = self.finals[-1].end if self.finals else 0.0
             self.marks.append(Mark(self._watched.frame, digest, len(self.finals), last_end))
-        self._watched.clearing = None
         return events
 
     def _stops_here(self) -> bool:
-        return super()._stops_here() or (self._watched.clearing is not None and self._is_quiet)
-
-    @property
-    def _is_quiet(self) -> bool:
-        """Whether the network's memory was cleared since the last speech."""
         quiet = self._watched.frame - self._watched.last_spoken
-        return quiet * FRAME_S >= RESET_AFTER_SILENCE_S
+        rested = self._rested or quiet * FRAME_S >= RESET_AFTER_SILENCE_S
+        self._rested = rested and self._span.shares(self._watched.frame * SAMPLES_PER_FRAME)
+        return super()._stops_here() or (self._watched.clearing is not None and self._rested)
 
     def take(self, events: Sequence[Event]) -> None:
         """Keep the finals."""

@@ -25,6 +25,8 @@ from rivulet.archive.worker import BEAT_S, Beat, Ready, serve
 from rivulet.errors import ConfigError
 
 STALLED_S = 600.0  # without a report: the decoder hangs
+CUT_SHARE = 0.25  # of a worker's share of the bytes that are left: a file as large is cut
+PARTS_A_WORKER = 2  # of a file that is cut
 TOGETHER = 2  # deaths of a process that a file may see among others; then it is done alone
 DEATHS = 5  # in all: with the last of them it has failed
 STARTS = 5  # processes in a row that end before they are ready: something else is wrong
@@ -179,12 +181,15 @@ class Pool:
             for w in self._workers
         ]
 
-    def results(self, jobs: Iterable[Job]) -> Iterator[Result | None]:
+    def results(self, jobs: Iterable[Job], size: int) -> Iterator[Result | None]:
         """Yield results as they come, and None now and then when there is none.
 
-        Jobs are asked for when a worker has room: no queue grows.
+        Args:
+            jobs: the largest first; asked for when a worker has room, so that no queue grows.
+            size: bytes of them all.
         """
         waiting = iter(jobs)
+        left = size
         more = True
         while True:
             self._give_again()
@@ -192,13 +197,24 @@ class Pool:
                 job = next(waiting, None)
                 more = job is not None
                 if job is not None:
-                    room.give(_Given(job))
+                    room.give(_Given(replace(job, parts=self._parts(job, left))))
+                    left -= max(0, job.size)
             if not (more or self._again or any(worker.given for worker in self._workers)):
                 return
             self._hear()
             while self._results:
                 yield self._results.popleft()
             yield None
+
+    def _parts(self, job: Job, left: int) -> int:
+        """Return into how many parts a job may be cut.
+
+        A part hears some seconds twice. So a file is only cut where it would keep one worker busy
+        when the others have nothing left: where it is much of a worker's share of what is left.
+        """
+        workers = len(self._workers)
+        share = left / workers
+        return PARTS_A_WORKER * workers if workers > 1 and job.size > CUT_SHARE * share else 1
 
     def _give_again(self) -> None:
         """Give what waits to be done once more, or in parts, as long as there is room."""

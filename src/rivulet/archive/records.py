@@ -35,11 +35,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Job:
-    """An input that is to be transcribed."""
+    """An input that is to be transcribed; as a long file in so many parts at the most."""
 
     source: str
     place: str
     size: int
+    parts: int = 1
 
 
 @dataclass(frozen=True)

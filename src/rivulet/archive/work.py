@@ -275,7 +275,8 @@ class _FileMember:
     def _open(self) -> Iterator[Samples]:
         source = self._files.enter_context(sources.opened(self._job.source))
         audio = self._files.enter_context(AudioFile(source, self._track, self._warnings.append))
-        if self._spool is not None and (audio.declared_s or 0.0) >= LONG_S:
+        long = self._job.parts > 1 and (audio.declared_s or 0.0) >= LONG_S
+        if long and self._spool is not None:
             self._aside = self._files.enter_context(_Aside(self._spool, self._job))
         else:
             self.stream = self._recognizer.stream()
@@ -327,7 +328,8 @@ class _Aside:
     def outcome(self, whole: Result, recognizer: Recognizer) -> Spooled:
         self._file.flush()
         pauses = self._levels.pauses(pause_needed_s(recognizer.endpoint))
-        return Spooled(whole, str(self._path), cut(self._samples, pauses, recognizer))
+        spans = cut(self._samples, pauses, recognizer, whole.job.parts)
+        return Spooled(whole, str(self._path), spans)
 
     def __enter__(self) -> "_Aside":
         return self
@@ -343,7 +345,7 @@ class _PartMember:
         self.task = part
         self.ended = False
         self.elapsed_s = 0.0
-        self.stream: PartStream = PartStream(recognizer, part.span.start)
+        self.stream: PartStream = PartStream(recognizer, part.span)
         self._part = part
         self._ahead = recognizer.blocks_ahead
         self._sound = np.memmap(part.path, np.float32, "r")

@@ -24,7 +24,7 @@ from rivulet.writers import FORMATS
 if TYPE_CHECKING:
     from rivulet.archive.ledger import Ledger, Plan
     from rivulet.archive.progress import Progress
-    from rivulet.archive.records import Result, Settings
+    from rivulet.archive.records import Job, Result, Settings
 
 INTERRUPTED = 128 + signal.SIGINT  # exit statuses, as a shell gives them
 TERMINATED = 128 + signal.SIGTERM
@@ -163,7 +163,7 @@ def _work(args: argparse.Namespace, ledger: "Ledger", settings: "Settings", plan
     status = 0
     try:
         with _terminable(), Progress(plan) as progress:
-            for result in _results(args, ledger, settings, progress):
+            for result in _results(args, ledger.waiting(), plan, settings, progress):
                 recorder.add(result)
                 summary.add(result)
                 progress.done(result)
@@ -179,7 +179,11 @@ def _work(args: argparse.Namespace, ledger: "Ledger", settings: "Settings", plan
 
 
 def _results(
-    args: argparse.Namespace, ledger: "Ledger", settings: "Settings", progress: "Progress"
+    args: argparse.Namespace,
+    jobs: "Iterator[Job]",
+    plan: "Plan",
+    settings: "Settings",
+    progress: "Progress",
 ) -> "Iterator[Result]":
     """Yield results from the processes of this machine."""
     from rivulet.archive.ledger import STATE_FOLDER
@@ -187,7 +191,7 @@ def _results(
 
     workers = os.cpu_count() or 1 if args.workers is None else args.workers
     with Pool(settings, workers, args.output / STATE_FOLDER / "spool") as pool:
-        for result in pool.results(ledger.waiting()):
+        for result in pool.results(jobs, plan.size):
             if result is not None:
                 yield result
             progress.show(pool.views)
