@@ -47,6 +47,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 SLOW = (  # files and tests that take more than a second of CPU each
+    "archive/test_pool.py",
+    "archive/test_work.py",
     "commands/test_bench_latency.py",
     "commands/test_calibrate.py",
     "commands/test_lm.py",

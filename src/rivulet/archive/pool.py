@@ -17,6 +17,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+import rivulet
 from rivulet.archive.assembly import Assembly
 from rivulet.archive.preload import SETTINGS_VARIABLE
 from rivulet.archive.records import Job, Result, Settings
@@ -314,6 +315,9 @@ def _context(settings: Settings) -> Any:
     if "forkserver" not in mp.get_all_start_methods():
         return mp.get_context("spawn")
     context = mp.get_context("forkserver")
+    home = str(Path(rivulet.__file__).parents[1])  # that process knows no other sys.path
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join([home, *(p for p in known if p and p != home)])
     os.environ[SETTINGS_VARIABLE] = settings.to_json()
     context.set_forkserver_preload(["rivulet.archive.preload"])
     return context

@@ -315,7 +315,7 @@ class _Aside:
 
     def __init__(self, spool: Path, job: Job) -> None:
         name = hashlib.sha256(os.fsencode(job.source)).hexdigest()[:24]
-        self._path = spool / f"{name}.f32"
+        self._path = spool / f"{name}-{os.getpid()}.f32"  # of a killed run none may be left
         self._file = self._path.open("wb")
         self._levels = Levels()
         self._samples = 0
