@@ -167,7 +167,7 @@ def open_source(source: str | os.PathLike[str] | BinaryIO) -> Source:
         AudioError: the file is missing, a folder, empty, or may not be read.
     """
     if not isinstance(source, (str, os.PathLike)):
-        return Source(source, STANDARD_INPUT, owned=False)
+        return Source(source, _name(source), owned=False)
     path = Path(source)
     check_path(path)
     try:
@@ -199,6 +199,12 @@ def _why(path: Path, error: OSError) -> str:
     if known is None:
         return f"{path} cannot be read ({error.strerror}); copy it elsewhere and try again."
     return f"{path} {known.format(folder=Path.cwd())}."
+
+
+def _name(file: BinaryIO) -> str:
+    """Return the path or URL that a stream knows itself by; pipes and bytes in memory have none."""
+    name = getattr(file, "name", None)
+    return name if isinstance(name, str) and name[:1] != "<" else STANDARD_INPUT
 
 
 def _can_seek(file: BinaryIO) -> bool:
