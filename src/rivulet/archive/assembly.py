@@ -66,5 +66,5 @@ class Assembly:
 
 
 def _parts(long: _LongFile, spans: Iterable[Span]) -> list[Part]:
-    job, path, end = long.spooled.whole.job, long.spooled.path, long.spans[-1].stop
-    return [Part(job, path, span, span.stop == end) for span in spans]
+    job, path, samples = long.spooled.whole.job, long.spooled.path, long.spans[-1].stop
+    return [Part(job, path, span, samples) for span in spans]

@@ -45,14 +45,15 @@ class WorkerView:
 
 @dataclass(frozen=True)
 class _Given:
-    """A task, and how many processes died while they had it."""
+    """A task, how many a worker that has it may have in all, and how many died that had it."""
 
     task: Task
+    company: int = AT_ONCE
     deaths: int = 0
 
-    @property
-    def alone(self) -> bool:
-        return self.deaths >= TOGETHER
+    def after_death(self) -> "_Given":
+        deaths = self.deaths + 1
+        return replace(self, deaths=deaths, company=1 if deaths >= TOGETHER else self.company)
 
     @property
     def job(self) -> Job:
@@ -95,6 +96,11 @@ class _Worker:
             raise ConfigError(message.error)
         self.is_ready = True
         self._starts = 0
+
+    @property
+    def company(self) -> int:
+        """How many tasks it may have, by those that it has."""
+        return min((given.company for given in self.given.values()), default=AT_ONCE)
 
     def give(self, given: _Given) -> None:
         """Send a task; a process that is dead is noticed elsewhere."""
@@ -158,6 +164,7 @@ class Pool:
         self._workers = [_Worker(n, settings, spool) for n in range(workers)]
         self._again: deque[_Given] = deque()
         self._results: deque[Result] = deque()
+        self._left = 0  # bytes of jobs that were not given yet
 
     def __enter__(self) -> "Pool":
         """Enter a `with` block."""
@@ -190,16 +197,16 @@ class Pool:
             size: bytes of them all.
         """
         waiting = iter(jobs)
-        left = size
+        self._left = size
         more = True
         while True:
             self._give_again()
-            while more and (room := self._room(alone=False)):
+            while more and (room := self._room(AT_ONCE, bool(self._again))):
                 job = next(waiting, None)
                 more = job is not None
                 if job is not None:
-                    room.give(_Given(replace(job, parts=self._parts(job, left))))
-                    left -= max(0, job.size)
+                    room.give(_Given(replace(job, parts=self._parts(job))))
+                    self._left -= max(0, job.size)
             if not (more or self._again or any(worker.given for worker in self._workers)):
                 return
             self._hear()
@@ -207,36 +214,34 @@ class Pool:
                 yield self._results.popleft()
             yield None
 
-    def _parts(self, job: Job, left: int) -> int:
+    def _parts(self, job: Job) -> int:
         """Return into how many parts a job may be cut.
 
         A part hears some seconds twice. So a file is only cut where it would keep one worker busy
         when the others have nothing left: where it is much of a worker's share of what is left.
         """
         workers = len(self._workers)
-        share = left / workers
+        share = self._left / workers
         return PARTS_A_WORKER * workers if workers > 1 and job.size > CUT_SHARE * share else 1
 
     def _give_again(self) -> None:
         """Give what waits to be done once more, or in parts, as long as there is room."""
         for _ in range(len(self._again)):
             given = self._again.popleft()
-            worker = self._room(given.alone)
+            worker = self._room(given.company)
             if worker is None:
                 self._again.append(given)
             else:
                 worker.give(given)
 
-    def _room(self, alone: bool) -> _Worker | None:
-        """Return the worker that should get a task: with the least to do, if it has room."""
-        idle = [worker for worker in self._workers if not worker.given]
-        if alone:
-            return idle[0] if idle else None
-        fit = [w for w in self._workers if not any(g.alone for g in w.given.values())]
-        fit.sort(key=lambda worker: (len(worker.given), worker.number))
-        if any(waiting.alone for waiting in self._again):
-            fit = fit[1:]  # the one that has the least to do is kept free for it
-        return fit[0] if fit and len(fit[0].given) < AT_ONCE else None
+    def _room(self, company: int, spare: bool = False) -> _Worker | None:
+        """Return the worker with the least to do, if it has room for a task in such company.
+
+        With `spare` one worker is left to become free for what waits.
+        """
+        fit = sorted(self._workers, key=lambda worker: (len(worker.given), worker.number))
+        able = [w for w in fit[spare:] if len(w.given) < min(company, w.company)]
+        return able[0] if able else None
 
     # ---- what comes from the workers ---------------------------------------------------------
 
@@ -266,7 +271,7 @@ class Pool:
         """Replace a process that died; what it was given is done again, or has failed."""
         how, left = worker.died()
         for given in left:
-            again = replace(given, deaths=given.deaths + 1)
+            again = given.after_death()
             if again.deaths < DEATHS:
                 self._again.append(again)
             else:
@@ -302,8 +307,15 @@ class Pool:
                 self._queue(came)
 
     def _queue(self, parts: Iterable[Part]) -> None:
-        """Let parts of a long file be done, before everything that has not begun."""
-        self._again += [_Given(part) for part in parts]
+        """Let parts of a long file be done, before everything that has not begun.
+
+        The more of a worker's share of what is left a part is, the fewer others hold it up.
+        """
+        for part in parts:
+            of_file = (part.span.stop - part.span.start) / max(1, part.samples)
+            share = self._left / len(self._workers)
+            company = int(share / max(1.0, part.job.size * of_file))
+            self._again.append(_Given(part, min(AT_ONCE, max(1, company))))
 
 
 def _key(task: Task) -> tuple[str, int]:

@@ -46,12 +46,17 @@ class Spooled:
 
 @dataclass(frozen=True)
 class Part:
-    """A span of a spooled file; `last` if it ends the file."""
+    """A span of a spooled file, which has so many `samples` in all."""
 
     job: Job
     path: str
     span: Span
-    last: bool
+    samples: int
+
+    @property
+    def last(self) -> bool:
+        """Whether it ends the file."""
+        return self.span.stop == self.samples
 
 
 @dataclass(frozen=True)
