@@ -114,10 +114,13 @@ def one_round(
 
 
 def kill_one(driver: int, killed: Counter[str], rng: random.Random) -> None:
-    """Kill the driver, one time in five, or one of the processes below it."""
+    """Kill the driver, one time in five, or one of the processes below it, where there are any."""
     with suppress(psutil.NoSuchProcess, ProcessLookupError):
         below = psutil.Process(driver).children(recursive=True)
-        if not below or rng.random() < 0.2:
+        kills_driver = rng.random() < 0.2
+        if not below and not kills_driver:
+            return
+        if kills_driver:
             os.kill(driver, signal.SIGKILL)
             killed["driver"] += 1
             return

@@ -28,6 +28,7 @@ from rivulet.errors import ConfigError
 STALLED_S = 600.0  # without a report: the decoder hangs
 CUT_SHARE = 0.25  # of a worker's share of the bytes that are left: a file as large is cut
 PARTS_A_WORKER = 2  # of a file that is cut
+GRACE_S = 5.0  # for a process whose pipe has ended
 TOGETHER = 2  # deaths of a process that a file may see among others; then it is done alone
 DEATHS = 5  # in all: with the last of them it has failed
 STARTS = 5  # processes in a row that end before they are ready: something else is wrong
@@ -126,6 +127,7 @@ class _Worker:
         Raises:
             ConfigError: no process lives long enough to be ready.
         """
+        self.process.join(GRACE_S)  # its pipe ends a moment before it does
         how, given = self.end(), list(self.given.values())
         self.deaths += 1
         if self._starts >= STARTS:
