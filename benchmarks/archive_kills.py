@@ -26,6 +26,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parents[1]
+DRIVERS = 0.15  # of the kills, at the least, are the driver's
 IGNORED = ("real_time_factor",)  # the only column that may differ from run to run
 
 
@@ -102,22 +103,33 @@ def one_round(
 ) -> int:
     """Start drivers until one comes to its end; return how many were started."""
     for started in range(1, 1000):
-        driver = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+        log = (Path(words[3]).parent / "log.txt").open("a")
+        driver = subprocess.Popen(words, stderr=log)
         while driver.poll() is None and sum(killed.values()) < args.kills:
             with suppress(subprocess.TimeoutExpired):
                 driver.wait(timeout=rng.uniform(0.0, args.longest_wait))
                 break
             kill_one(driver.pid, killed, rng)
-        if driver.wait() != -signal.SIGKILL:
+        status = driver.wait()
+        log.close()
+        if status == 1 and is_over(Path(words[5])):
             return started
+        if status != -signal.SIGKILL:
+            raise SystemExit(f"a driver ended with {status}: {Path(log.name).read_text()[-2000:]}")
     raise SystemExit("1000 drivers came to no end")
 
 
+def is_over(out: Path) -> bool:
+    """Whether the last run left nothing to do."""
+    summary = out / "summary.json"
+    return summary.is_file() and json.loads(summary.read_text())["left"] == 0
+
+
 def kill_one(driver: int, killed: Counter[str], rng: random.Random) -> None:
-    """Kill the driver, one time in five, or one of the processes below it, where there are any."""
+    """Kill the driver, now and then, or one of the processes below it, where there are any."""
     with suppress(psutil.NoSuchProcess, ProcessLookupError):
         below = psutil.Process(driver).children(recursive=True)
-        kills_driver = rng.random() < 0.2
+        kills_driver = rng.random() < DRIVERS
         if not below and not kills_driver:
             return
         if kills_driver:

@@ -102,7 +102,8 @@ def test_a_model_that_cannot_be_read_is_said_once(tmp_path):
         results(tmp_path, jobs("a.wav"), model="missing")
 
 
-def test_workers_that_never_live_end_the_run(tmp_path):
+def test_workers_that_never_live_end_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(pools, "STARTS", 2)
     with pytest.raises(ConfigError, match=r"in a row ended before they were ready \(SIGKILL\)"):
         results(tmp_path, jobs("a.wav"), model="mortal")
 

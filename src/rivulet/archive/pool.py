@@ -31,7 +31,7 @@ PARTS_A_WORKER = 2  # of a file that is cut
 GRACE_S = 5.0  # for a process whose pipe has ended
 TOGETHER = 2  # deaths of a process that a file may see among others; then it is done alone
 DEATHS = 5  # in all: with the last of them it has failed
-STARTS = 5  # processes in a row that end before they are ready: something else is wrong
+STARTS = 20  # processes in a row that end before they are ready: something else is wrong
 
 
 @dataclass(frozen=True)

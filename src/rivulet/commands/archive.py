@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,7 +17,7 @@ from rivulet.commands.flags import (
     add_text_flags,
     load_recognizer,
 )
-from rivulet.errors import ConfigError
+from rivulet.errors import ConfigError, RivuletError
 from rivulet.text.subtitles import SubtitleLayout
 from rivulet.writers import FORMATS
 
@@ -171,6 +171,10 @@ def _work(args: argparse.Namespace, ledger: "Ledger", settings: "Settings", plan
         status = INTERRUPTED
     except SystemExit as end:
         status = int(str(end.code))
+    except RivuletError:
+        with suppress(RivuletError):  # what is there is written, if it can be
+            recorder.close()
+        raise
     recorder.close()
     _say(summary.close(plan))
     if status:
