@@ -17,7 +17,7 @@ from rivulet.errors import RivuletError
 
 FIRST = ("transcribe", "listen", "doctor", "serve", "lm")  # what most people need
 OTHERS = (
-    "archive", "replay", "evaluate", "bench", "align", "train", "export", "train-text",
+    "archive", "search", "replay", "evaluate", "bench", "align", "train", "export", "train-text",
     "calibrate", "data",
 )  # fmt: skip
 # module of rivulet.commands, where it is not named as the command

@@ -72,6 +72,13 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("work")
     group.add_argument("--workers", type=int, metavar="N", help="processes (one for each core)")
     group.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="let a Ray cluster work, the one on this machine or at ADDRESS; long files stay whole",
+    )
+    group.add_argument(
         "--verify",
         action="store_true",
         help="notice changed inputs by what is in them, not only by size and time",
@@ -84,6 +91,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what is not done yet; return 1 if an input failed, the others are done all the same."""
+    from rivulet.archive.index import INDEX_FILE
     from rivulet.archive.ledger import Ledger
 
     if args.threads != 1:
@@ -93,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
     with Ledger(args.output) as ledger:
         if args.restart:
             ledger.forget()
+            (args.output / INDEX_FILE).unlink(missing_ok=True)
         ledger.settle(settings)
         plan = _plan(args, ledger)
         _say(_planned(plan, args.output))
@@ -153,12 +162,15 @@ def _planned(plan: "Plan", output: Path) -> str:
 
 def _work(args: argparse.Namespace, ledger: "Ledger", settings: "Settings", plan: "Plan") -> int:
     """Do what is planned, and whatever ends it, say how far it came."""
+    from rivulet.archive.index import Index
     from rivulet.archive.progress import Progress
     from rivulet.archive.recording import Recorder
+    from rivulet.archive.reindexing import language_model_of
     from rivulet.archive.summary import Summary
 
     _need_tables()
-    recorder = Recorder(args.output, ledger, settings)
+    index = Index(args.output, language_model_of(settings.model))
+    recorder = Recorder(args.output, ledger, settings, [index])
     summary = Summary(args.output)
     status = 0
     try:
@@ -189,7 +201,14 @@ def _results(
     settings: "Settings",
     progress: "Progress",
 ) -> "Iterator[Result]":
-    """Yield results from the processes of this machine."""
+    """Yield results from the processes of this machine, or from a Ray cluster."""
+    if args.ray is not None:
+        from rivulet.archive import on_ray
+
+        for heard in on_ray.run(jobs, settings, args.ray or None):
+            yield heard
+            progress.show([])
+        return
     from rivulet.archive.ledger import STATE_FOLDER
     from rivulet.archive.pool import Pool
 
