@@ -112,7 +112,7 @@ def one_round(
             kill_one(driver.pid, killed, rng)
         status = driver.wait()
         log.close()
-        if status == 1 and is_over(Path(words[5])):
+        if status in (0, 1) and is_over(Path(words[5])):  # 0: what failed had failed before
             return started
         if status != -signal.SIGKILL:
             raise SystemExit(f"a driver ended with {status}: {Path(log.name).read_text()[-2000:]}")

@@ -78,14 +78,30 @@ class _Worker:
         self.heard: dict[str, float] = {}
         self.reported = time.monotonic()
         self.is_ready = False
+        while not self._has_started():
+            self._starts += 1
+            if self._starts >= STARTS:
+                raise ConfigError(f"{self._starts} processes in a row could not be started.")
+        self._starts += 1
+
+    def _has_started(self) -> bool:
+        """Try to start a process; the one that workers are forked from may be dead and is new then.
+
+        Nothing that it was forking is left: it sees that nobody listens.
+        """
         context = _context(self._settings)
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(
             target=serve, args=(theirs, self._settings, self._spool), daemon=True
         )
-        self.process.start()
-        theirs.close()
-        self._starts += 1
+        try:
+            self.process.start()
+        except (EOFError, OSError):
+            self.pipe.close()
+            return False
+        finally:
+            theirs.close()
+        return True
 
     def ready(self, message: Ready) -> None:
         """Note that it has its recognizer.
@@ -111,6 +127,8 @@ class _Worker:
 
     def end(self) -> str:
         """Kill the process and say how it had ended, if it had."""
+        if self.process.pid is None:
+            return "it did not start"
         status = self.process.exitcode
         if status is None:
             self.process.kill()
