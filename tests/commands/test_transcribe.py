@@ -279,7 +279,7 @@ def test_the_version_is_printed(capsys):
 @pytest.fixture
 def quick(small, monkeypatch):
     """The command with a small recognizer."""
-    monkeypatch.setattr("rivulet.commands.transcribe.load_recognizer", lambda args: small)
+    monkeypatch.setattr("rivulet.commands.batch.load_recognizer", lambda args: small)
 
 
 def test_a_folder_is_gone_on_with(tmp_path, quick, capsys):
@@ -298,7 +298,7 @@ def test_a_folder_is_gone_on_with(tmp_path, quick, capsys):
 
 
 def test_what_cannot_be_read_is_said_before_a_model_is_loaded(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("rivulet.commands.transcribe.load_recognizer", lambda args: 1 / 0)
+    monkeypatch.setattr("rivulet.commands.batch.load_recognizer", lambda args: 1 / 0)
     assert main(["transcribe", str(tmp_path / "none.wav"), "y" * 300]) == 1
     said = capsys.readouterr().err.splitlines()
     assert "does not exist" in said[0]

@@ -59,3 +59,69 @@ def test_a_file_left_in_the_middle_does_not_disturb_the_next(worker):
         next(iter(audio))
     with worker.open(CLIP) as audio:
         assert sum(map(len, audio)) == 59_520
+
+
+NAMES = ("slt", "awb", "rms", "slt")
+
+
+def alternately(files):
+    """The blocks of several files, one of each in turn."""
+    heard = [[] for _ in files]
+    running = dict(enumerate(map(iter, files)))
+    while running:
+        for index, blocks in list(running.items()):
+            block = next(blocks, None)
+            if block is None:
+                del running[index]
+            else:
+                heard[index].append(block)
+        yield heard
+
+
+def are_whole(heard, names=NAMES):
+    sounds = [np.concatenate(blocks) for blocks in heard]
+    return all(map(np.array_equal, sounds, [load(SAMPLES / f"{name}.flac") for name in names]))
+
+
+def test_several_files_are_read_in_turns(worker):
+    files = [worker.open(str(SAMPLES / f"{name}.flac")) for name in NAMES]
+    *_, heard = alternately(files)
+    assert are_whole(heard)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_crash_loses_no_sample_of_the_files_that_were_open(worker):
+    files = [worker.open(str(SAMPLES / f"{name}.flac")) for name in NAMES]
+    heard = []
+    for turn, so_far in enumerate(alternately(files)):
+        heard = so_far
+        if turn == 2:
+            os.kill(worker.pid, signal.SIGKILL)
+    assert are_whole(heard)
+
+
+CRASHING = """
+import os, signal, sys
+
+def crash(event, arguments):
+    if event == "open" and str(arguments[0]).endswith("crash.wav"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+sys.addaudithook(crash)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_file_that_crashes_twice_is_given_up_and_no_other(worker, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(CRASHING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    bad = write_sound(tmp_path / "crash.wav", load(CLIP))
+    running = [iter(worker.open(str(SAMPLES / f"{name}.flac"))) for name in NAMES[:2]]
+    heard = [[next(blocks)] for blocks in running]
+    first = worker.pid
+    with pytest.raises(AudioError, match=r"crash.wav ended the decoder \(signal SIGSEGV\)"):
+        worker.open(str(bad))
+    assert worker.pid != first
+    for blocks, rest in zip(heard, running, strict=True):
+        blocks += rest
+    assert are_whole(heard, NAMES[:2])

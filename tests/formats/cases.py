@@ -89,7 +89,7 @@ def recognizer() -> Recognizer:
 def rivulet(*arguments: Any) -> Result:
     """Run the command line in this process, with the shipped model loaded once."""
     out, err = io.StringIO(), io.StringIO()
-    loader = mock.patch("rivulet.commands.transcribe.load_recognizer", return_value=recognizer())
+    loader = mock.patch("rivulet.commands.batch.load_recognizer", return_value=recognizer())
     with loader, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             status = main([str(argument) for argument in arguments])
@@ -574,7 +574,7 @@ def at_once(folder: Path) -> None:
         refused(rivulet("listen", "--device", "no such device"), "device")
     out = io.StringIO()
     with (
-        mock.patch("rivulet.commands.transcribe.load_recognizer", loads),
+        mock.patch("rivulet.commands.batch.load_recognizer", loads),
         contextlib.redirect_stderr(out),
     ):
         assert main(["transcribe", str(folder / "none.wav")]) == 1

@@ -1,15 +1,19 @@
 """Where transcripts go: checked before the work, written beside and renamed, never over a sound."""
 
 import os
+import shutil
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from tempfile import SpooledTemporaryFile
+from typing import IO, TextIO, cast
 
 from rivulet.errors import ConfigError
 
 STANDARD_INPUT = "-"
+SPOOL_BYTES = 1 << 20  # of a text that waits for its turn in memory; the rest waits on the disk
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,70 @@ class Job:
     def done(self) -> bool:
         """Whether the text is there; a device or a pipe never is."""
         return self.output is not None and self.output.is_file()
+
+
+class InTurn:
+    """Texts that several write at once to one output: the first directly, the others wait."""
+
+    def __init__(self, out: TextIO) -> None:
+        """Write to `out`."""
+        self._out = out
+        self._turns: deque[_Turn] = deque()  # the first writes to `out`
+
+    @contextmanager
+    def turn(self) -> Iterator[TextIO]:
+        """Yield where the next text goes; a text that is broken off before its turn is dropped."""
+        turn = _Turn()
+        self._turns.append(turn)
+        self._go_on()
+        try:
+            yield cast(TextIO, turn)
+            turn.ended = True
+        finally:
+            if not turn.ended:
+                self._turns.remove(turn)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        while self._turns:
+            self._turns[0].begin(self._out)
+            if not self._turns[0].ended:
+                return
+            self._turns.popleft()
+
+
+class _Turn:
+    """A text that waits, or that goes where it belongs."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._spool: IO[str] | None = None  # made when something waits
+        self._out: TextIO | None = None
+
+    def write(self, text: str) -> int:
+        """Write a piece of it."""
+        if self._out is not None:
+            return self._out.write(text)
+        if self._spool is None:
+            self._spool = SpooledTemporaryFile(  # noqa: SIM115 (closed by `begin`)
+                SPOOL_BYTES, "w+", encoding="utf-8", errors="surrogatepass", newline=""
+            )
+        return self._spool.write(text)
+
+    def flush(self) -> None:
+        """Let it be seen, if it is its turn."""
+        if self._out is not None:
+            self._out.flush()
+
+    def begin(self, out: TextIO) -> None:
+        """Write what waits, and from now on go to `out`."""
+        if self._spool is not None:
+            self._spool.seek(0)
+            shutil.copyfileobj(self._spool, out)
+            self._spool.close()
+            self._spool = None
+            out.flush()
+        self._out = out
 
 
 def plan(

@@ -1,7 +1,9 @@
 """Sound files decoded in a process of their own: a crash of FFmpeg costs one file, not the batch.
 
-`python -m rivulet.commands.worker` reads a JSON object a line on standard input, with "path" and
-"track", and answers with JSON lines; after one that says `{"samples": n}` come n float32.
+`python -m rivulet.commands.worker` reads a JSON object a line on standard input. Every line names a
+"file" by number; the first of a file its "path" and "track", and the blocks to "skip" if it is read
+anew after a crash. Every further line asks for a block, or says "close". Answers are JSON lines of
+the same "file"; after one that says `{"samples": n}` come n float32.
 """
 
 import json
@@ -9,8 +11,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import count, islice
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -23,13 +27,21 @@ from rivulet.errors import AudioError
 
 MAX_BYTES = 1 << 30  # memory of the process beyond what it begins with
 
+Answer = dict[str, Any]
+
 
 class Worker:
-    """Starts the process when it is first needed, and anew after a crash."""
+    """Starts the process when it is first needed, and anew after a crash.
+
+    Several files may be open; their blocks are decoded as they are asked for.
+    """
 
     def __init__(self) -> None:
         """Start nothing."""
         self._process: subprocess.Popen[bytes] | None = None
+        self._numbers = count()
+        self._files: dict[int, WorkerFile] = {}  # that are open
+        self._asked: deque[int] = deque()  # whose answers are on their way
 
     def start(self) -> None:
         """Start the process now, so that it is ready when it is needed."""
@@ -60,21 +72,66 @@ class Worker:
         self.start()
         return WorkerFile(self, name, track, warn)
 
-    def ask(self, question: dict[str, Any]) -> None:
-        """Send one line."""
+    def add(self, file: "WorkerFile") -> int:
+        """Return the number of a file that opens."""
+        number = next(self._numbers)
+        self._files[number] = file
+        return number
+
+    def remove(self, number: int) -> None:
+        """Forget a file; what is still on its way is thrown away."""
+        self._files.pop(number, None)
+
+    def holds(self, number: int) -> bool:
+        """Say whether a file is open."""
+        return number in self._files
+
+    def ask(self, question: dict[str, Any], answered: bool = True) -> None:
+        """Send one line, which is `answered` or not."""
+        if answered:
+            self._asked.append(question["file"])
         with suppress(BrokenPipeError):  # the answer says what happened
             _pipe(self._process, "stdin").write(json.dumps(question).encode() + b"\n")
             _pipe(self._process, "stdin").flush()
 
-    def answer(self) -> dict[str, Any]:
-        """Return the next line; empty if the process ended."""
-        line = _pipe(self._process, "stdout").readline()
-        return dict(json.loads(line)) if line.endswith(b"\n") else {}
+    def read(self) -> None:
+        """Hand the next answer to its file; after a crash, go on in a new process."""
+        answer = self._next()
+        if answer is None:
+            self._begin_anew()
+            return
+        if "warning" not in answer:
+            self._asked.popleft()
+        if (file := self._files.get(answer["file"])) is not None:
+            file.take(answer)
 
-    def samples(self, count: int) -> Samples:
-        """Return the samples (count,) that follow a line."""
-        content = _pipe(self._process, "stdout").read(count * 4)
-        return np.frombuffer(content[: len(content) // 4 * 4], np.float32)
+    def _next(self) -> Answer | None:
+        """Return the next answer, its samples (n,) in place; None if the process ended."""
+        line = _pipe(self._process, "stdout").readline()
+        if not line.endswith(b"\n"):
+            return None
+        answer: Answer = json.loads(line)
+        if (length := answer.get("samples")) is not None:
+            content = _pipe(self._process, "stdout").read(length * 4)
+            if len(content) < length * 4:
+                return None
+            answer["samples"] = np.frombuffer(content, np.float32)
+        return answer
+
+    def _begin_anew(self) -> None:
+        """Tell the file that was being decoded of the crash; the others go on where they were."""
+        why = self._crashed()
+        asked, self._asked = list(self._asked), deque()
+        crashed = self._files.get(asked[0]) if asked else None
+        if crashed is not None:
+            crashed.crashes += 1
+            # another file may have spoiled the memory, so that it gets a second try
+            if len(self._files) == 1 or crashed.crashes > 1:
+                self.remove(asked[0])
+                crashed.take({"error": crashed.ended_by(why)})
+        for number, file in list(self._files.items()):
+            self.start()
+            file.resume(number in asked)
 
     def stop(self) -> int:
         """End the process, whatever it is doing; return its status, negative for a signal."""
@@ -90,8 +147,8 @@ class Worker:
                     pipe.close()
         return process.wait() if status is None else status
 
-    def crashed(self) -> str:
-        """Say how the process ended; the next file gets a new one."""
+    def _crashed(self) -> str:
+        """Say how the process ended."""
         with suppress(subprocess.TimeoutExpired):
             if self._process is not None:
                 self._process.wait(timeout=5.0)
@@ -116,28 +173,55 @@ class WorkerFile:
     ) -> None:
         """Open `name`; use `Worker.open`."""
         self.name = name
-        self._worker = worker
-        self._warn = warn
-        self._ended = False
-        worker.ask({"path": name, "track": track})
+        self.crashes = 0
+        self._worker, self._track, self._warn = worker, track, warn
+        self._answers: deque[Answer] = deque()
+        self._opened = False
+        self._blocks = 0  # that came
+        self._number = worker.add(self)
+        worker.ask(self._opening())
         self.declared_s: float | None = self._next().get("opened")
 
-    def _next(self) -> dict[str, Any]:
+    def _opening(self) -> dict[str, Any]:
+        return {"file": self._number, "path": self.name, "track": self._track}
+
+    def take(self, answer: Answer) -> None:
+        """Keep an answer until it is asked for."""
+        if self._opened and "opened" in answer:
+            return  # anew, after a crash
+        self._opened = self._opened or "opened" in answer
+        self._blocks += "samples" in answer
+        self._answers.append(answer)
+
+    def resume(self, asked: bool) -> None:
+        """Be opened in a new process; `asked` if an answer was on its way."""
+        if not self._opened:
+            self._worker.ask(self._opening())
+            return
+        self._worker.ask(self._opening() | {"skip": self._blocks})
+        if asked:
+            self._worker.ask({"file": self._number})
+
+    def ended_by(self, why: str) -> str:
+        """Say that decoding this file ended the process."""
+        return (
+            f"{self.name} ended the decoder ({why}); "
+            "make a fresh copy of the file, or convert it to wav or flac."
+        )
+
+    def _next(self) -> Answer:
         """Return the next answer that is neither a warning nor an error."""
-        answer = self._worker.answer()
-        while "warning" in answer:
+        while True:
+            while not self._answers:
+                self._worker.read()
+            answer = self._answers.popleft()
+            if "error" in answer:
+                self._worker.remove(self._number)
+                raise AudioError(answer["error"])
+            if "warning" not in answer:
+                return answer
             if self._warn:
                 self._warn(answer["warning"])
-            answer = self._worker.answer()
-        self._ended = not answer or "error" in answer or "end" in answer
-        if not answer:
-            raise AudioError(
-                f"{self.name} ended the decoder ({self._worker.crashed()}); "
-                "make a fresh copy of the file, or convert it to wav or flac."
-            )
-        if "error" in answer:
-            raise AudioError(answer["error"])
-        return answer
 
     def __iter__(self) -> Iterator[Samples]:
         """Yield mono float32 blocks (n,) at 16 kHz.
@@ -145,14 +229,17 @@ class WorkerFile:
         Raises:
             AudioError: see `AudioFile`, or the process ended.
         """
+        self._worker.ask({"file": self._number})
         while "samples" in (answer := self._next()):
-            yield self._worker.samples(answer["samples"])
+            self._worker.ask({"file": self._number})  # is decoded while this one is heard
+            yield answer["samples"]
+        self._worker.remove(self._number)
 
     def close(self) -> None:
-        """Be done; a file that was not read to its end costs the process."""
-        if not self._ended:
-            self._worker.stop()
-            self._ended = True
+        """Be done, wherever the file was."""
+        if self._worker.holds(self._number):
+            self._worker.remove(self._number)
+            self._worker.ask({"file": self._number, "close": True}, answered=False)
 
     def __enter__(self) -> "WorkerFile":
         """Enter a `with` block."""
@@ -176,27 +263,75 @@ def _pipe(process: subprocess.Popen[bytes] | None, name: str) -> IO[bytes]:
 
 
 def serve(questions: IO[bytes], answers: IO[bytes]) -> None:
-    """Decode file after file until the questions end."""
-
-    def say(**answer: Any) -> None:
-        answers.write(json.dumps(answer).encode() + b"\n")
-
+    """Decode the files that are asked for until the questions end."""
+    opened: dict[int, Decoded] = {}
     for line in questions:
         question = json.loads(line)
+        file = opened.setdefault(question["file"], Decoded(question, answers))
         try:
-            warn = lambda sentence: say(warning=sentence)  # noqa: E731 (a function of one line)
-            with AudioFile(question["path"], question["track"], warn) as audio:
-                say(opened=audio.declared_s)
-                answers.flush()
-                for block in audio:
-                    say(samples=len(block))
-                    answers.write(np.ascontiguousarray(block, np.float32).tobytes())
-            say(end=True)
+            file.answer(question)
         except AudioError as error:
-            say(error=str(error))
+            file.say(error=str(error))
         except (MemoryError, OSError, ValueError) as error:  # of a file that is not as it seems
-            say(error=f"{question['path']} cannot be decoded ({error}); make a fresh copy of it.")
+            file.say(error=f"{file.name} cannot be decoded ({error}); make a fresh copy of it.")
+        if file.ended:
+            file.close()
+            del opened[question["file"]]
         answers.flush()
+
+
+class Decoded:
+    """A file in the process that decodes it."""
+
+    def __init__(self, question: dict[str, Any], answers: IO[bytes]) -> None:
+        """Answer the questions that begin with `question`; open nothing yet."""
+        self.name = str(question.get("path", "a file that is not open"))
+        self.ended = False
+        self._number = question["file"]
+        self._answers = answers
+        self._audio: AudioFile | None = None
+        self._blocks: Iterator[Samples] = iter(())
+        self._quiet = False  # while what was said before is said again
+
+    def say(self, **answer: Any) -> None:
+        """Answer one line."""
+        self.ended = "error" in answer or "end" in answer
+        self._answers.write(json.dumps({"file": self._number, **answer}).encode() + b"\n")
+
+    def answer(self, question: dict[str, Any]) -> None:
+        """Open, give a block, or be closed.
+
+        Raises:
+            AudioError: see `AudioFile`.
+        """
+        if "path" in question:
+            self._open(question)
+        elif "close" in question:
+            self.ended = True
+        elif (block := next(self._blocks, None)) is None:
+            self.say(end=True)
+        else:
+            self.say(samples=len(block))
+            self._answers.write(np.ascontiguousarray(block, np.float32).tobytes())
+
+    def _open(self, question: dict[str, Any]) -> None:
+        skipped = question.get("skip", 0)
+        self._quiet = skipped > 0
+        self._audio = AudioFile(self.name, question["track"], self._warn)
+        self._blocks = iter(self._audio)
+        for _ in islice(self._blocks, skipped):
+            pass
+        self._quiet = False
+        self.say(opened=self._audio.declared_s)
+
+    def _warn(self, sentence: str) -> None:
+        if not self._quiet:
+            self.say(warning=sentence)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._audio is not None:
+            self._audio.close()
 
 
 def _limit_memory() -> None:
