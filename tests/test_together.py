@@ -118,3 +118,12 @@ def test_live_sound_is_heard_as_it_comes(recognizer):
         assert len(given) * 0.16 - news.seconds <= 0.17
         finals += [event for event in news.events if isinstance(event, Final)]
     assert [final.text for final in finals]
+
+
+def test_without_partials_the_finals_are_the_same(recognizer):
+    speech = np.concatenate([audio.load(path) for path in CLIPS])
+    noise = np.random.default_rng(3).standard_normal(80_000).astype(np.float32) * 0.05
+    for sound in (speech, noise):
+        streams = [recognizer.stream(), recognizer.stream(partials=False)]
+        shown, finals = ([*s.accept(sound), *s.finish()] for s in streams)
+        assert [event for event in shown if isinstance(event, Final)] == finals

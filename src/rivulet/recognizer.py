@@ -151,12 +151,13 @@ class Recognizer:
         """
         return Frontend(self.block_ms * SAMPLE_RATE // 1000 // HOP, sample_rate)
 
-    def segmenter(self, decoder: Decoder | None = None) -> Segmenter:
+    def segmenter(self, decoder: Decoder | None = None, partials: bool = True) -> Segmenter:
         """Return what turns the network's output for one signal into events.
 
         Args:
             decoder: its words instead of those of a new `decoding.decoder()`; what is to be
                 watched is wrapped.
+            partials: whether they are wanted; without them a block costs less.
         """
         decoding = self.decoding
         return Segmenter(
@@ -166,6 +167,7 @@ class Recognizer:
             self.checkpoint.config.lookahead,
             decoding.hot_phrases,
             decoding.min_log_prob,
+            partials,
         )
 
     def stream(
@@ -173,17 +175,18 @@ class Recognizer:
         sample_rate: int = SAMPLE_RATE,
         hot_words: Mapping[str, float] | None = None,
         decoder: Decoder | None = None,
+        partials: bool = True,
     ) -> Stream:
         """Return a new live signal of `sample_rate` Hz, with hot phrases and their boosts in nats.
 
         Hot words cost a fifth of a second to prepare; share them with `with_hot_words`. For
-        `decoder` see `segmenter`.
+        `decoder` and `partials` see `segmenter`.
 
         Raises:
             AudioError: the rate is outside 4 to 384 kHz.
             ConfigError: a hot phrase cannot be used.
         """
-        return Stream(self.with_hot_words(hot_words or {}), sample_rate, decoder)
+        return Stream(self.with_hot_words(hot_words or {}), sample_rate, decoder, partials)
 
     def step(self, streams: Sequence[Stream], ahead: int = 1) -> list[list[Event]]:
         """Advance every stream that has a block ready, all in one step of the network.
@@ -252,7 +255,7 @@ class Recognizer:
             ConfigError: a hot phrase cannot be used.
         """
         with open_sound(source, sample_rate) as (rate, blocks):
-            stream = self.stream(rate, hot_words)
+            stream = self.stream(rate, hot_words, partials=False)
             events = [event for block in blocks for event in stream.accept(block)]
         events += stream.finish()
         return Transcript(formatted(events), stream.seconds)

@@ -37,6 +37,7 @@ class Segmenter:
         lookahead: int = 0,
         hot_phrases: "Sequence[Hotword]" = (),
         min_log_prob: float | None = None,
+        partials: bool = True,
     ) -> None:
         """Begin at time 0.
 
@@ -48,6 +49,7 @@ class Segmenter:
             hot_phrases: those that finals name if they hold them.
             min_log_prob: a segment whose words have a lower mean log-probability a frame is no
                 speech and is dropped, unless its words were settled before; None keeps all.
+            partials: whether they are wanted; without them a block costs less.
         """
         self._decoder = decoder
         self._endpointer = Endpointer(endpoint, FRAME_S)
@@ -55,6 +57,7 @@ class Segmenter:
         self._lookahead_s = lookahead * FRAME_S
         self._phrases = hot_phrases
         self._min_log_prob = -math.inf if min_log_prob is None else min_log_prob
+        self._partials = partials
         self._accepted = False  # the open segment has settled words that count as speech
         self._silent_frames = 0  # in a row, up to here
         self._wants_reset = False
@@ -120,6 +123,11 @@ class Segmenter:
 
     def _show(self) -> Iterator[Partial]:
         """Yield how the open segment reads, if it reads otherwise than was shown."""
+        if not self._partials:  # only what a partial would decide
+            self._accepted = self._accepted or (
+                self._decoder.settled() > 0 and self._is_likely(self._decoder.words())
+            )
+            return
         partial = self.partial()
         self._accepted = self._accepted or partial.stable > 0
         if (partial.text, partial.stable) != self._shown:

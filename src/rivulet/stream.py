@@ -34,12 +34,13 @@ class Stream:
         recognizer: "Recognizer",
         sample_rate: int = SAMPLE_RATE,
         decoder: Decoder | None = None,
+        partials: bool = True,
     ) -> None:
         """Begin at time 0; use `Recognizer.stream`."""
         self._recognizer = recognizer
         self._frontend = recognizer.frontend(sample_rate)
         self._state = recognizer.checkpoint.engine.layout.zeros()
-        self._segmenter = recognizer.segmenter(decoder)
+        self._segmenter = recognizer.segmenter(decoder, partials)
         self._blocks: deque[SampleBlock] = deque()
         self._ended = False
         self._finished = False

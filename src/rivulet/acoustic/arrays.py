@@ -1,6 +1,7 @@
 """A checkpoint's weights as the graphs want them: numpy only."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,8 @@ import numpy.typing as npt
 
 from rivulet.acoustic.engine import FloatArray
 
-Weights = Mapping[str, npt.NDArray[np.float32]]
+Weights = Mapping[str, npt.NDArray[np.floating[Any]]]
+"""Float32, or float16, which becomes float32 where it is copied to."""
 
 CELL_INPUT, CELL_RECURRENT, CELL_BIAS = ".weight_ih_l0", ".weight_hh_l0", ".bias_l0"
 BIASES = (".bias_ih_l0", ".bias_hh_l0")
@@ -25,41 +27,72 @@ def dft_matrix(size: int) -> FloatArray:
     return np.concatenate([np.cos(turns), np.sin(turns)], axis=1).astype(np.float32)
 
 
-def for_operators(weights: Weights) -> Iterator[tuple[str, FloatArray]]:
+@dataclass(frozen=True)
+class Pieces:
+    """An array of `shape` as the views that it is made of, so that it is copied only once."""
+
+    shape: tuple[int, ...]
+    views: Sequence[npt.NDArray[Any]]
+    dtype: type[np.generic] = np.float32
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the array."""
+        return sum(view.size for view in self.views) * np.dtype(self.dtype).itemsize
+
+    def copied_to(self, memory: Any) -> npt.NDArray[Any]:
+        """Return the array in `memory`, which has its bytes or more."""
+        count = sum(view.size for view in self.views)
+        flat = np.frombuffer(memory, self.dtype, count)
+        begin = 0
+        for view in self.views:
+            flat[begin : begin + view.size].reshape(view.shape)[...] = view
+            begin += view.size
+        return flat.reshape(self.shape)
+
+
+def whole(array: npt.NDArray[Any]) -> Pieces:
+    """Return an array in one piece."""
+    dtype = np.float32 if array.dtype == np.float16 else array.dtype.type
+    return Pieces(array.shape, [array], dtype)
+
+
+def for_operators(weights: Weights) -> Iterator[tuple[str, Pieces]]:
     """Yield names and arrays in the layout of ONNX's GRU, LSTM, RNN, MatMul and Conv operators.
 
-    weights: float32, named and laid out as torch does.
+    weights: named and laid out as torch does.
     """
     for name, array in weights.items():
         if name.endswith((CELL_INPUT, CELL_RECURRENT)):
-            yield name, _by_gates(array)[None]
+            yield name, Pieces((1, *array.shape), _by_gates(array, array.shape[1]))
         elif name.endswith(BIASES[0]):
             cell = name.removesuffix(BIASES[0])
-            both = [array, weights[cell + BIASES[1]]]
             width = weights[cell + CELL_RECURRENT].shape[1]
-            yield cell + CELL_BIAS, np.concatenate([_by_gates(bias, width) for bias in both])[None]
+            both = [*_by_gates(array, width), *_by_gates(weights[cell + BIASES[1]], width)]
+            yield cell + CELL_BIAS, Pieces((1, 2 * len(array)), both)
         elif not name.endswith(BIASES[1]):
-            yield name, np.ascontiguousarray(array.T) if array.ndim == 2 else array
+            yield name, whole(array.T if array.ndim == 2 else array)
 
 
-def _by_gates(array: FloatArray, width: int | None = None) -> FloatArray:
-    """Reorder the gates along the first axis: (gates * width, ...)."""
-    gates = array.reshape(-1, width or array.shape[1], *array.shape[1:])
-    return gates[list(GATES[len(gates)])].reshape(array.shape)
+def _by_gates(array: npt.NDArray[Any], width: int) -> list[npt.NDArray[Any]]:
+    """Return the gates in ONNX's order, of (gates * width, ...)."""
+    gates = array.reshape(-1, width, *array.shape[1:])
+    return [gates[gate] for gate in GATES[len(gates)]]
 
 
-def in_8_bits(weights: Weights) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+def in_8_bits(weights: Weights) -> Iterator[tuple[str, Pieces]]:
     """Yield matrices as bytes with a scale for every 32 weights of a row, all else as it is.
 
     The layout is that of ONNX Runtime's MatMulNBits: (rows, groups, 32) and (rows * groups,).
     """
     for name, array in weights.items():
         if array.ndim != 2:
-            yield name, array
+            yield name, whole(array)
             continue
         rows, columns = array.shape
+        array = array.astype(np.float32)
         padded = np.pad(array, ((0, 0), (0, -columns % GROUP))).reshape(rows, -1, GROUP)
         scales = np.abs(padded).max(axis=2, keepdims=True) / LARGEST
         steps = padded / np.where(scales, scales, 1.0)
-        yield name + QUANTIZED, (np.rint(steps) + ZERO).astype(np.uint8)
-        yield name + SCALES, scales.reshape(-1)
+        yield name + QUANTIZED, whole((np.rint(steps) + ZERO).astype(np.uint8))
+        yield name + SCALES, whole(scales.reshape(-1))

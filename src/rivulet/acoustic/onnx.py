@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from rivulet.acoustic.arrays import Weights, dft_matrix, for_operators, in_8_bits
+from rivulet.acoustic.arrays import Pieces, Weights, dft_matrix, for_operators, in_8_bits
 from rivulet.acoustic.engine import FloatArray, StateLayout
 from rivulet.acoustic.frames import HOP, STRIDE, WINDOW
 from rivulet.acoustic.instructions import instruction_set
@@ -45,7 +45,7 @@ class Sessions:
 
     def _session(self, graph: bytes) -> onnxruntime.InferenceSession:
         made = in_8_bits if self._name == "onnx8" else for_operators
-        arrays = {key: _in_own_pages(array) for key, array in made(self._weights)}
+        arrays = {key: _in_own_pages(pieces) for key, pieces in made(self._weights)}
         arrays[DFT] = dft_matrix(WINDOW)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
@@ -118,8 +118,6 @@ class OnnxEngine:
         return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1), state
 
 
-def _in_own_pages(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a copy whose memory goes back to the system with it; the heap would keep it."""
-    pages = np.frombuffer(mmap.mmap(-1, max(1, array.nbytes)), array.dtype, array.size)
-    pages[:] = array.reshape(-1)
-    return pages.reshape(array.shape)
+def _in_own_pages(pieces: Pieces) -> npt.NDArray[Any]:
+    """Return the array; its memory goes back with it to the system, the heap would keep it."""
+    return pieces.copied_to(mmap.mmap(-1, max(1, pieces.nbytes)))

@@ -43,21 +43,22 @@ def _quantize_rows(rows: FloatArray, bits: int) -> tuple[npt.NDArray[np.int8], F
 
 
 @dataclass(frozen=True)
-class StoredWeights(Mapping[str, FloatArray]):
-    """Weights in float32, made of what is stored, quantized or not, each when it is asked for.
+class StoredWeights(Mapping[str, npt.NDArray[np.floating[Any]]]):
+    """Weights as float16 where they are stored so, else in float32, each when it is asked for.
 
     So they are never all in memory twice, as stored and as numbers.
     """
 
     stored: Mapping[str, npt.NDArray[Any]]
 
-    def __getitem__(self, name: str) -> FloatArray:
+    def __getitem__(self, name: str) -> npt.NDArray[np.floating[Any]]:
         """Return one array."""
         array = self.stored[name]
-        value: FloatArray = array.astype(np.float32)
         if name + SCALE in self.stored:
-            value = (value.reshape(len(value), -1) * self.stored[name + SCALE]).reshape(array.shape)
-        return value
+            rows = array.reshape(len(array), -1).astype(np.float32)
+            value: FloatArray = (rows * self.stored[name + SCALE]).reshape(array.shape)
+            return value
+        return array if array.dtype == np.float16 else array.astype(np.float32)
 
     def __iter__(self) -> Iterator[str]:
         """Yield the names of the weights, not of their scales."""

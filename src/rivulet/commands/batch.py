@@ -3,8 +3,9 @@
 import argparse
 import json
 import sys
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from rivulet.text.subtitles import SubtitleLayout
 from rivulet.writers import FormattingWriter, JsonWriter, Writer, open_writer
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress
 
     from rivulet.audio import AudioFile, Samples
     from rivulet.commands.worker import Worker, WorkerFile
@@ -77,7 +78,8 @@ class Batch:
         texts = [_Text(job, self._written(job)) for job in jobs]
         sounds = (_opened(text, self._args.track, worker, progress) for text in texts)
         try:
-            for news in advance(recognizer, sounds, 1 if live else AT_ONCE, live):
+            at_once = 1 if live else min(AT_ONCE, len(jobs))
+            for news in advance(recognizer, sounds, at_once, live, self._args.format == "jsonl"):
                 self._take(texts[news.index], news)
         finally:
             for text in reversed(texts):  # so that the one whose turn it is ends last
@@ -161,22 +163,23 @@ def _opened(
         text.begin()
         task = progress.add_task(Path(audio.name).name, total=audio.declared_s)
         try:
-            yield audio.sample_rate, _blocks(text, audio, progress, task)
+            tell = partial(progress.update, task)
+            yield audio.sample_rate, _blocks(text, audio, lambda s: tell(completed=s))
         finally:
             progress.remove_task(task)
 
 
 def _blocks(
-    text: _Text, audio: "AudioFile | WorkerFile", progress: "Progress", task: "TaskID"
+    text: _Text, audio: "AudioFile | WorkerFile", tell: Callable[[float], None]
 ) -> "Iterator[Samples]":
-    """Yield the blocks of a file while its text can be written."""
+    """Yield the blocks of a file while its text can be written, and tell how many seconds."""
     heard = 0
     for samples in audio:
         if text.failed:
             return
         yield samples
         heard += len(samples)
-        progress.update(task, completed=heard / audio.sample_rate)
+        tell(heard / audio.sample_rate)
 
 
 def _crowds(jobs: Sequence[Job]) -> Iterator[tuple[list[Job], bool]]:

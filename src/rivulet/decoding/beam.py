@@ -59,7 +59,7 @@ class BeamDecoder:
         self._confidence = confidence or ConfidenceConfig()
         make = _native if search == "native" or (search is None and has_native()) else _flashlight
         self._search = make(graph, config or BeamConfig(), pieces, alternatives, priors)
-        self._settled: list[DecodedWord] = []  # as given before: a settled word is never revised
+        self._made: dict[tuple[Any, ...], DecodedWord] = {}  # words as they were asked for last
 
     @property
     def frame(self) -> int:
@@ -92,7 +92,10 @@ class BeamDecoder:
 
     def words(self) -> list[DecodedWord]:
         """Return the open segment's words; asking changes nothing."""
-        return [self._word(SpokenWord(*word)) for word in self._search.words()]
+        found = self._search.words()
+        made = {word: self._made.get(word) or self._word(SpokenWord(*word)) for word in found}
+        self._made = made  # most words are those of the block before
+        return [made[word] for word in found]
 
     def settled(self) -> int:
         """Count the words that every live hypothesis begins with."""

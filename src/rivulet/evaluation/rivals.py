@@ -102,6 +102,7 @@ def _rivulet(name: str, flags: Sequence[str], source: Path) -> Program:
 
 def _run(program: Program, files: Sequence[Path]) -> Cost:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled once
     if program.python_path is not None:
         environment["PYTHONPATH"] = str(program.python_path)
     done = subprocess.run(
