@@ -1,12 +1,13 @@
-"""Sound files through FFmpeg: packets to blocks of samples with their stamps."""
+"""Sound files through FFmpeg: packets to blocks of samples with their stamps.
+
+PyAV is imported where a file is opened: other sound does not need it.
+"""
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import av
-import av.error
 import numpy as np
 
 from rivulet.audio.mixing import Samples
@@ -92,6 +93,8 @@ class FFmpegDecoder:
             self.end_s = _tagged_s(self._track) or (whole_s if alone else None)
 
     def _origin_s(self) -> float | None:
+        import av
+
         start: int | None = self._container.start_time
         if start is None or not self._names & STAMPED:
             return None
@@ -108,6 +111,8 @@ class FFmpegDecoder:
 
     def _demux(self) -> Iterator[Any]:
         """Yield packets, and go on after an error of the container."""
+        import av.error
+
         errors = 0
         packets = self._container.demux(self._track)
         while errors < MAX_ERRORS:
@@ -141,6 +146,8 @@ class PacketDecoder:
 
     def push(self, packet: Any, context: Any = None) -> Iterator[Block]:
         """Decode a packet, with its track's decoder or with `context`."""
+        import av.error
+
         try:
             frames = context.decode(packet) if context else packet.decode()
         except (av.error.FFmpegError, ValueError) as error:
@@ -162,6 +169,8 @@ class PacketDecoder:
         return self._usual_s if packet.size else 0.0
 
     def _block(self, frame: Any) -> Block:
+        import av
+
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
         if form != self._form:
             self._form, self._convert = form, av.AudioResampler(format="flt")
@@ -178,6 +187,8 @@ class PacketDecoder:
 
 def _open(source: Source | Part, live_format: str | None) -> Any:
     """Open a container (Any: av types its readers and writers as one union)."""
+    import av.error
+
     try:
         return av.open(
             source,
@@ -196,6 +207,8 @@ def _open(source: Source | Part, live_format: str | None) -> Any:
 def _choose_track(
     container: Any, name: str, number: int | None, warn: Callable[[str], None]
 ) -> Any:
+    import av
+
     tracks = container.streams.audio
     if not tracks:
         raise AudioError(f"{name} has no sound track; give a file with audio in it.")
@@ -235,6 +248,8 @@ def _track_s(track: Any) -> float | None:
 
 
 def _container_s(container: Any) -> float | None:
+    import av
+
     return float(container.duration / av.time_base) if container.duration else None
 
 

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-import av
-import av.error
 import numpy as np
 import numpy.typing as npt
 
@@ -72,6 +70,8 @@ class WavPipe:
                 yield Block(samples.reshape(-1, self.channels), self.sample_rate)
 
     def _packets(self) -> Iterator[Block]:
+        import av
+
         context: Any = av.CodecContext.create(PARSED[self._tag], "r")
         decode = PacketDecoder(stamped=False)
         for piece in chain(self._pieces(PARSED_BYTES), [b""]):

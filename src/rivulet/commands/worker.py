@@ -345,6 +345,8 @@ def _limit_memory() -> None:
 
 
 if __name__ == "__main__":
+    import av  # noqa: F401 (now, while the parent reads the model)
+
     _limit_memory()
     with suppress(BrokenPipeError):
         serve(sys.stdin.buffer, sys.stdout.buffer)
