@@ -18,6 +18,15 @@ from rivulet.audio import load
 CLI = [sys.executable, str(ROOT / "cli.py"), "transcribe"]
 
 
+def started(command, **pipes):
+    """A child that heeds interrupts, which a shell's background jobs ignore."""
+
+    def heed():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return subprocess.Popen(command, text=True, preexec_fn=heed, **pipes)
+
+
 @pytest.fixture
 def quick(small, monkeypatch):
     """The command with a small recognizer."""
@@ -135,7 +144,7 @@ def test_an_interrupted_batch_leaves_whole_texts_only(clips, tmp_path, number, s
     hour = write_sound(tmp_path / "hour.wav", np.tile(load(clips[0]), 288))
     out = tmp_path / "out"
     command = [*CLI, str(hour), *clips[1:6], "-o", str(out), "--decoder", "greedy"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with started(command, stderr=subprocess.PIPE) as process:
         while len(list(out.glob("0*.txt"))) < 5:
             assert process.poll() is None
             threading.Event().wait(0.05)
@@ -150,7 +159,7 @@ def test_an_interrupted_batch_leaves_whole_texts_only(clips, tmp_path, number, s
 def test_what_was_finished_is_printed_where_a_batch_is_interrupted(clips, tmp_path):
     hour = write_sound(tmp_path / "hour.wav", np.tile(load(clips[0]), 288))
     command = [*CLI, str(hour), *clips[6:9], str(hour), "-t", "jsonl", "--decoder", "greedy"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with started(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         for line in process.stdout:  # until the hour is far beyond the longest of the short ones
             if json.loads(line)["at"] > 60.0:
