@@ -4,6 +4,7 @@ A WebSocket frame with a mask of zeros is its own content, so a piece of sound i
 """
 
 import asyncio
+import functools
 import itertools
 import json
 import random
@@ -152,10 +153,13 @@ class Speaker(asyncio.Protocol):
 
 
 async def speak(port: int, pieces: list[bytes], seconds: float, tally: Tally, wait: float) -> None:
-    """Be one client after `wait` seconds, for so many seconds."""
+    """Be one client after `wait` seconds, for so many seconds; come back if the server ends it."""
     await asyncio.sleep(wait)
     loop = asyncio.get_running_loop()
-    _, speaker = await loop.create_connection(
-        lambda: Speaker(pieces, tally, seconds), "127.0.0.1", port
-    )
-    await asyncio.wait_for(speaker.done, seconds + PATIENCE_S)
+    until = loop.time() + seconds
+    while (left := until - loop.time()) > PIECE_S:
+        _, speaker = await loop.create_connection(
+            functools.partial(Speaker, pieces, tally, left), "127.0.0.1", port
+        )
+        await asyncio.wait_for(speaker.done, left + PATIENCE_S)
+        await asyncio.sleep(PIECE_S)

@@ -54,9 +54,10 @@ function measure() {
   draw($("histogram"), lateness);
 }
 
-function say(text, state = "idle") {
+function say(text, state = "idle", why = "") {
   $("status").textContent = text;
   $("status").dataset.state = state;
+  $("status").title = why;
 }
 
 // —— microphone ——————————————————————————————————————————————————————————
@@ -67,6 +68,7 @@ async function listen() {
   say("Asking for the microphone …", "busy");
   try {
     const sampleRate = await microphone.start();
+    if (sampleRate === undefined) return; // stopped before it began
     told = false;
     stream = new Stream(socketUrl(), start(sampleRate), { ready, event: take, state: say, end: ended });
   } catch (error) {
@@ -101,10 +103,17 @@ function heard({ samples, rms, peak }) {
 }
 
 async function stop() {
+  const stopping = stream;
+  if (stopping) say("Last words …", "busy");
+  else stopped();
   await microphone.stop();
   level(0, 0);
-  say("Last words …", "busy");
-  stream?.finish();
+  stopping?.finish();
+}
+
+function stopped(sentence) {
+  pressed(false);
+  say(sentence ?? "Stopped", sentence ? "error" : "idle");
 }
 
 async function ended(sentence) {
@@ -115,8 +124,7 @@ async function ended(sentence) {
   lateness.end();
   $("lag").textContent = "–";
   if (finished) offset += finished.sent / finished.start.sample_rate;
-  pressed(false);
-  say(sentence ?? "Stopped", sentence ? "error" : "idle");
+  stopped(sentence);
 }
 
 function pressed(on) {

@@ -11,21 +11,30 @@ export class Microphone {
     this.onPiece = onPiece;
   }
 
+  /** Return the sample rate; undefined if it was stopped before it began. */
   async start() {
     if (!navigator.mediaDevices?.getUserMedia || !globalThis.AudioWorkletNode) {
       throw new Error("Browsers give the microphone to localhost and to https pages only.");
     }
+    let context;
     try {
       // Ready before the microphone opens, so that its first words find a listener; and without a
       // loudspeaker, whose start would hold up the sound (browsers that lack the option ignore it).
-      this.context = new AudioContext({ sinkId: { type: "none" } });
-      await this.context.audioWorklet.addModule("/page/worklet.js");
-      await this.context.resume();
-      this.media = await navigator.mediaDevices.getUserMedia({
+      context = new AudioContext({ sinkId: { type: "none" } });
+      this.context = context;
+      await context.audioWorklet.addModule("/page/worklet.js");
+      await context.resume();
+      const media = await navigator.mediaDevices.getUserMedia({
         // What the network was trained on: sound as it is.
         audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
       });
+      if (this.context !== context) {
+        for (const track of media.getTracks()) track.stop();
+        return undefined;
+      }
+      this.media = media;
     } catch (error) {
+      if (context && this.context !== context) return undefined;
       await this.stop();
       throw new Error(REFUSALS[error.name] ?? `The microphone cannot be used (${error.message}).`);
     }
