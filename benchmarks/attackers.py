@@ -3,7 +3,6 @@
 import asyncio
 import random
 import sys
-import time
 from contextlib import suppress
 
 from websockets.asyncio.client import connect
@@ -18,12 +17,14 @@ UPGRADE = HALF + (
 )
 
 
-async def silent(port: int) -> None:
-    """Open and send nothing, again and again."""
+async def silent(port: int, opened: set[int], number: int) -> None:
+    """Open and send nothing, again and again; `opened` are those that are open."""
     while True:
         with suppress(OSError, WebSocketException):
             async with connect(f"ws://127.0.0.1:{port}/", open_timeout=30) as socket:
+                opened.add(number)
                 await socket.wait_closed()
+        opened.discard(number)
         await asyncio.sleep(1.0)
 
 
@@ -86,19 +87,21 @@ async def malformed(port: int, dice: random.Random) -> None:
 
 
 async def attack(port: int, seconds: float) -> None:
-    """Let all of them loose for some time."""
+    """Let all of them loose; for so many seconds from when the silent ones are connected."""
     dice = random.Random(0)
-    until = time.monotonic() + seconds
+    opened: set[int] = set()
     contents = (b"", HALF, UPLOAD, dice.randbytes(5000), b"\0" * 200_000, UPGRADE + b"\x82\xff" * 9)
-    clients = [asyncio.ensure_future(silent(port)) for _ in range(SILENT)]
+    clients = [asyncio.ensure_future(silent(port, opened, i)) for i in range(SILENT)]
     for content in contents:
         for close in (False, True):
             clients += [asyncio.ensure_future(broken(port, content, close)) for _ in range(5)]
     clients += [asyncio.ensure_future(slow(port)) for _ in range(5)]
     clients += [asyncio.ensure_future(deaf(port)) for _ in range(2)]
     clients += [asyncio.ensure_future(malformed(port, dice)) for _ in range(5)]
+    while len(opened) < SILENT:
+        await asyncio.sleep(0.1)
     print("attacking", flush=True)
-    await asyncio.sleep(max(0.0, until - time.monotonic()))
+    await asyncio.sleep(seconds)
     for client in clients:
         client.cancel()
     await asyncio.gather(*clients, return_exceptions=True)

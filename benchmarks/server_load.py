@@ -6,7 +6,8 @@ what the model waits for by its design. `--attack` runs each count again beside 
 and some of every other kind that misbehaves. `--every 60` prints a line a minute.
 
 Clients and attackers are processes of their own; `client_cores` is what the speaking ones took, and
-`client_late_ms` (99th percentile) how late they sent.
+`client_late_ms` (99th percentile) how late they sent. `streams_a_core` is the audio that was heard
+over the server's CPU time: where it is saturated, what a core carries, whoever else computes.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import psutil
@@ -56,6 +58,13 @@ class Server:
     def memory_mb(self) -> float:
         """Memory in MB; what processes share counts once."""
         return self._each(lambda process: process.memory_full_info().pss) / 1e6
+
+    def audio_s(self) -> float:
+        """Seconds of audio heard so far."""
+        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=60.0) as answer:
+            found = re.search(rb"^rivulet_audio_seconds_total (\S+)$", answer.read(), re.MULTILINE)
+        assert found
+        return float(found[1])
 
     def files(self) -> int:
         """Open files and sockets."""
@@ -111,11 +120,13 @@ class Meter:
         self._tally.clear()
         self._began = time.monotonic()
         self._cpu_s, self._own_s = self._server.cpu_s(), sum(self._own.cpu_times()[:2])
+        self._audio_s = self._server.audio_s()
 
     def read(self) -> Row:
         """Return what was seen since the last look, and begin anew."""
         seconds = time.monotonic() - self._began
         tally, server = self._tally, self._server
+        cpu_s = server.cpu_s() - self._cpu_s
         lags = np.array(tally.lags_s or [np.nan]) * 1000
         row = {
             "p50_ms": round(float(np.percentile(lags, 50)), 1),
@@ -125,7 +136,8 @@ class Meter:
             "words": tally.words,
             "refused": tally.refused,
             "lost": tally.lost,
-            "server_cores": round((server.cpu_s() - self._cpu_s) / seconds, 3),
+            "server_cores": round(cpu_s / seconds, 3),
+            "streams_a_core": round((server.audio_s() - self._audio_s) / cpu_s, 1),
             "client_cores": round((sum(self._own.cpu_times()[:2]) - self._own_s) / seconds, 3),
             "client_late_ms": round(1000 * float(np.percentile(tally.late_s or [np.nan], 99)), 1),
             "memory_mb": round(server.memory_mb(), 1),

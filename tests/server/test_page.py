@@ -1,9 +1,12 @@
 """The page in a real Chromium, whose microphone plays a clip."""
 
+import base64
 import json
 import os
+import time
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,13 @@ import pytest
 import soxr
 from support.browser import CHROMIUM, QUIET, fake_microphone
 from support.serving import heard, pcm16, serving, text_of, transcribed
+from websockets.sync.client import connect as websockets_client
 
 from rivulet.audio import SAMPLE_RATE, load
 from rivulet.recognizer import Recognizer
 from rivulet.server.app import Settings
 from rivulet.server.running import Server
-from rivulet.server.settings import Access
+from rivulet.server.settings import Access, Limits
 from rivulet.text.formatter import Formatter
 from rivulet.text.language import WrittenLanguage
 
@@ -28,6 +32,36 @@ CLIP = Path(__file__).parents[2] / "data" / "samples" / "slt.flac"
 AXE = Path(os.environ.get("RIVULET_AXE", "node_modules/axe-core/axe.min.js"))
 RATE = 48_000  # of the browser's fake microphone
 PATIENCE_MS = 60_000
+CLIP_S = 6.0  # of sound: the whole clip, and the silence that ends its segment
+LONG_S = 12.0
+RECORD = """
+    globalThis.said = [];
+    const base64 = (bytes) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+    globalThis.WebSocket = class extends WebSocket {
+        constructor(url) {
+            super(url);  // the page's own listeners come after this one
+            this.addEventListener("message", ({data}) => {
+                const {type, stream, samples} = JSON.parse(data);
+                if (type === "ready" || type === "end") said.push({type, stream, samples});
+            });
+        }
+        send(data) {
+            if (typeof data !== "string") {
+                const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+                said.push({type: "sound", bytes: base64(bytes)});
+            }
+            super.send(data);
+        }
+    };
+    globalThis.order = [];
+    const note = (name, selector) => {
+        if (!order.includes(name) && document.querySelector(selector)) order.push(name);
+    };
+    new MutationObserver(() => {
+        note("open words", ".segment:has(time:empty) .word");
+        note("end of segment", ".segment time:not(:empty)");
+    }).observe(document, {subtree: true, childList: true, characterData: true});
+"""  # what the page sent and what the server took of it; and what could be seen first
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +100,22 @@ def page(server: Server, chromium: Any) -> Iterator[Any]:
     opened.on("console", lambda m: complaints.append(m.text) if m.type != "log" else None)
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     opened.set_default_timeout(PATIENCE_MS)
+    opened.add_init_script(RECORD)
     opened.goto(f"http://localhost:{server.address.port}/")
     yield opened
     context.close()
     assert complaints == []
 
 
-def listen_until_final(page: Any) -> None:
+def listen(page: Any) -> None:
+    """Until a segment has ended, or where the machine lets the browser lose sound, long enough."""
     page.click("#microphone")
-    page.wait_for_selector(".segment time:not(:empty)")
+    ended = ".segment time:not(:empty)"
+    eventually(page, lambda: page.query_selector(ended) or spoken_s(page) > LONG_S)
+
+
+def spoken_s(page: Any) -> float:
+    return sum(map(len, streams(page))) / RATE
 
 
 def wait_for_status(page: Any, text: str) -> None:
@@ -88,6 +129,49 @@ def words(page: Any) -> list[str]:
     return [element.inner_text() for element in page.query_selector_all(".word.settled")]
 
 
+def streams(page: Any) -> list[np.ndarray]:
+    """What the server heard of the page, stream by stream: a browser may lose sound under load."""
+    heard_by: dict[str, np.ndarray] = {}
+    key = ""
+    for entry in page.evaluate("said"):
+        if entry["type"] == "sound":
+            samples = np.frombuffer(base64.b64decode(entry["bytes"]), "<i2")
+            heard_by[key] = np.concatenate([heard_by[key], samples])
+        else:
+            key = entry.get("stream") or key
+            heard_by[key] = heard_by.get(key, np.zeros(0, np.int16))[: entry["samples"]]
+    return list(heard_by.values())
+
+
+def clip_words(recognizer: Recognizer) -> list[str]:
+    return text_of(transcribed(recognizer, CLIP)).split()
+
+
+def in_order(words: list[str], clip: list[str]) -> int:
+    """Count the clip's words that are there, one after the other."""
+    blocks = SequenceMatcher(None, words, clip, autojunk=False).get_matching_blocks()
+    return sum(block.size for block in blocks)
+
+
+def stop(page: Any) -> None:
+    page.click("#microphone")
+    page.wait_for_selector("#status:has-text('Stopped')")
+
+
+def cut_connections(server: Server) -> None:
+    """Let every WebSocket be lost without a word."""
+    for connection in list(server.server_state.connections):
+        if hasattr(connection, "read_paused"):  # a WebSocket's
+            connection.loop.call_soon_threadsafe(connection.transport.abort)
+
+
+def eventually(page: Any, condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while not condition():
+        assert time.monotonic() < deadline, page.inner_text("#status")
+        page.wait_for_timeout(50)
+
+
 def saved(page: Any, kind: str) -> str:
     with page.expect_download() as download:
         page.click(f"[data-format={kind}]")
@@ -96,27 +180,23 @@ def saved(page: Any, kind: str) -> str:
 
 
 def test_captions_of_the_microphone_appear_while_it_plays(
-    page: Any, recognizer: Recognizer, sound: Path
+    page: Any, recognizer: Recognizer
 ) -> None:
-    page.click("#microphone")
-    page.wait_for_selector(".word")
-    assert page.query_selector(".segment time:not(:empty)") is None, "the segment has not ended"
-    page.wait_for_selector(".segment time:not(:empty)")
-    page.click("#microphone")
-    page.wait_for_selector("#status:has-text('Stopped')")
-    played = load(sound)[: SAMPLE_RATE * 8]
-    expected = text_of(heard(recognizer, played, SAMPLE_RATE)).split()
+    listen(page)
+    stop(page)
+    assert page.evaluate("order") == ["open words", "end of segment"]
+    (spoken,) = streams(page)
     found = words(page)
-    same = sum(a == b for a, b in zip(found, expected, strict=False))
-    assert len(found) == len(expected)
-    assert same >= len(expected) - 2  # the microphone begins anywhere in a block
+    assert found == text_of(heard(recognizer, spoken, RATE)).split()
+    assert in_order(found, clip_words(recognizer)) >= len(found) // 2
     late = page.inner_text("#median")
-    assert 0.0 < float(late.split()[0]) < 5.0
+    assert float(late.split()[0]) > 0.0
     assert page.get_attribute("#histogram", "aria-label").startswith(f"{len(found)} words")
 
 
 def test_words_tell_their_times_and_confidence(page: Any) -> None:
-    listen_until_final(page)
+    page.set_input_files("#file", str(CLIP))
+    page.wait_for_selector("#status:has-text('transcribed')")
     page.hover(".word.settled[data-facts]")
     facts = page.inner_text("#word")
     assert "s · " in facts
@@ -204,17 +284,118 @@ def test_a_lost_connection_goes_on_without_losing_a_word(
 ) -> None:
     """The page's own stream is cut twice while the clip plays."""
     page.click("#microphone")
-    for _ in range(2):
-        page.wait_for_timeout(1500)
-        for connection in list(server.server_state.connections):
-            if hasattr(connection, "read_paused"):  # a WebSocket's
-                connection.loop.call_soon_threadsafe(connection.transport.abort)
-    page.wait_for_selector(".segment time:not(:empty)")
-    text = " ".join(words(page))
-    assert text.startswith("THE LITTLE BOAT")
-    assert text.endswith("THE BRIDGE")
+    page.wait_for_selector(".word")
+    resumed = server.app.metrics.resumed._value
+    for count in (1, 2):
+        before = resumed.get()
+        cut_connections(server)
+        eventually(page, lambda before=before: resumed.get() > before)
+        assert count <= resumed.get()
+    page.wait_for_selector("#status:has-text('Listening')")
+    eventually(page, lambda: spoken_s(page) > CLIP_S)
+    stop(page)
+    (spoken,) = streams(page)
+    assert words(page) == text_of(heard(recognizer, spoken, RATE)).split()
     assert page.query_selector(".gap") is None
-    assert server.app.metrics.resumed._value.get() >= 2
+
+
+def test_a_server_without_room_is_asked_again(recognizer: Recognizer, chromium: Any) -> None:
+    """What was said meanwhile is not lost."""
+    limits = Limits(streams=1)
+    with serving(recognizer, Settings(limits)) as full:
+        url = f"ws://localhost:{full.address.port}/v1/stream"
+        context = chromium.new_context()
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.add_init_script(RECORD)
+        page.goto(f"http://localhost:{full.address.port}/")
+        with websockets_client(url) as other:
+            other.send('{"type": "start"}')
+            assert json.loads(other.recv())["type"] == "ready"
+            page.click("#microphone")
+            page.wait_for_selector("#status[data-state=busy]:has-text('The server is busy')")
+            assert "taken" in page.get_attribute("#status", "title")
+        page.wait_for_selector("#status:has-text('Listening')")
+        eventually(page, lambda: spoken_s(page) > CLIP_S)
+        stop(page)
+        (spoken,) = streams(page)
+        assert words(page) == text_of(heard(recognizer, spoken, RATE)).split()
+        context.close()
+
+
+def test_stopping_before_the_server_has_room_ends_at_once(small: Recognizer, chromium: Any) -> None:
+    with serving(small, Settings(Limits(streams=1))) as full:
+        context = chromium.new_context()
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.goto(f"http://localhost:{full.address.port}/")
+        with websockets_client(f"ws://localhost:{full.address.port}/v1/stream") as other:
+            other.send('{"type": "start"}')
+            other.recv()
+            page.click("#microphone")
+            page.wait_for_selector("#status:has-text('The server is busy')")
+            stop(page)
+        context.close()
+
+
+def test_a_server_that_began_anew_goes_on_with_what_was_said(
+    page: Any, server: Server, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream is gone, as after a crash: the open segment is heard again, from its sound."""
+    held = server.app.streams
+    monkeypatch.setattr(held, "park", lambda live, memory: held.close(live.key))
+    page.click("#microphone")
+    page.wait_for_selector(".word")
+    cut_connections(server)
+    eventually(page, lambda: len(streams(page)) == 2)
+    page.wait_for_selector("#status:has-text('Listening')")
+    eventually(page, lambda: spoken_s(page) > CLIP_S)
+    stop(page)
+    again = streams(page)[-1]
+    assert words(page) == text_of(heard(recognizer, again, RATE)).split()
+    assert page.query_selector(".gap") is None
+
+
+def test_a_server_that_is_started_again_goes_on(recognizer: Recognizer, chromium: Any) -> None:
+    """It gives last results and ends; the page begins another stream where they ended."""
+    context = chromium.new_context()
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.add_init_script(RECORD)
+    with serving(recognizer) as first:
+        page.goto(f"http://localhost:{first.address.port}/")
+        page.click("#microphone")
+        page.wait_for_selector(".word")
+    page.wait_for_selector("#status:has-text('Connection lost')")
+    with serving(recognizer, port=first.address.port):
+        page.wait_for_selector("#status:has-text('Listening')")
+        eventually(page, lambda: spoken_s(page) > CLIP_S)
+        stop(page)
+        spoken = streams(page)
+        assert len(spoken) == 2
+        expected = [text_of(heard(recognizer, part, RATE)).split() for part in spoken]
+        assert words(page) == [*expected[0], *expected[1]]
+        starts = [element.inner_text() for element in page.query_selector_all(".segment time")]
+        assert starts == sorted(starts)
+    context.close()
+
+
+def test_stopping_while_the_microphone_opens_leaves_the_page_usable(page: Any) -> None:
+    page.evaluate(
+        """() => {
+            const devices = navigator.mediaDevices;
+            const open = devices.getUserMedia.bind(devices);
+            globalThis.allowed = new Promise((resolve) => { globalThis.allow = resolve; });
+            devices.getUserMedia = async (wishes) => { await allowed; return open(wishes); };
+        }"""
+    )
+    page.click("#microphone")
+    page.wait_for_selector("#status:has-text('Asking')")
+    stop(page)
+    page.evaluate("allow()")
+    page.click("#microphone")
+    page.wait_for_selector("#status:has-text('Listening')")
+    stop(page)
 
 
 def test_keys_do_what_the_list_says(page: Any) -> None:

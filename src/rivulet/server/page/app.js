@@ -18,6 +18,7 @@ let stream; // while there is a microphone stream
 let reading = false; // while a file is transcribed
 let offset = 0; // seconds of what was heard before, so that times go on
 let told = false; // whether the first sample's time is known
+let behind = false; // whether sound waits to be sent
 
 // —— events ——————————————————————————————————————————————————————————————
 
@@ -37,7 +38,7 @@ function take(event) {
   if (event.at !== undefined && lateness.origin !== undefined) {
     $("lag").textContent = seconds(Math.max(0, now - lateness.origin - 1000 * event.at));
   }
-  for (const button of document.querySelectorAll(".downloads button")) button.disabled = !captions.events.length;
+  for (const button of document.querySelectorAll(".downloads button, #clear")) button.disabled = !captions.events.length;
 }
 
 /** Times that go on after what is on the page already. */
@@ -99,7 +100,11 @@ function heard({ samples, rms, peak }) {
   }
   stream.push(samples);
   level(rms, peak);
-  if (stream.open && stream.waiting > BEHIND_S) say(`The server is ${stream.waiting.toFixed(0)} s behind`, "error");
+  if (!stream.open) return;
+  const late = stream.waiting > BEHIND_S;
+  if (late) say(`The server is ${stream.waiting.toFixed(0)} s behind`, "error");
+  else if (behind) say("Listening", "live");
+  behind = late;
 }
 
 async function stop() {
@@ -189,7 +194,7 @@ function clear() {
   offset = 0;
   measure();
   $("empty").hidden = Boolean(stream);
-  for (const button of document.querySelectorAll(".downloads button")) button.disabled = true;
+  for (const button of document.querySelectorAll(".downloads button, #clear")) button.disabled = true;
 }
 
 // —— options —————————————————————————————————————————————————————————————

@@ -1,7 +1,7 @@
 // How late every word is: from its end in the microphone to its letters on the page.
 
-const STEP_MS = 100;
-const STEPS = 15; // the last one holds all that is later
+const STEPS = 15; // columns; the last one holds all that is later
+const RANGES_S = [1.5, 3, 6, 12]; // the axis is as long as nine of ten words need
 const WIDTH = 300;
 const HEIGHT = 84;
 
@@ -44,9 +44,16 @@ export class Lateness {
     return sorted.length ? sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] : undefined;
   }
 
+  /** Seconds from the axis' beginning to its end. */
+  get range() {
+    const p90 = (this.quantile(0.9) ?? 0) / 1000;
+    return RANGES_S.find((range) => p90 < range) ?? RANGES_S[RANGES_S.length - 1];
+  }
+
   counts() {
     const counts = new Array(STEPS).fill(0);
-    for (const value of this.values) counts[Math.min(STEPS - 1, Math.floor(value / STEP_MS))] += 1;
+    const step = (1000 * this.range) / STEPS;
+    for (const value of this.values) counts[Math.min(STEPS - 1, Math.floor(value / step))] += 1;
     return counts;
   }
 }
@@ -65,15 +72,15 @@ export function draw(svg, lateness) {
     return shape("rect", { x: i * column + 1, y: HEIGHT - height, width: column - 2, height, rx: 2 });
   });
   parts.push(shape("line", { class: "axis", x1: 0, x2: WIDTH, y1: HEIGHT + 0.5, y2: HEIGHT + 0.5 }));
-  for (const mark of [0, 0.5, 1, 1.5]) {
-    const end = mark === 1.5;
-    const x = (mark * 1000 * column) / STEP_MS;
-    const anchor = mark === 0 ? "start" : end ? "end" : "middle";
-    parts.push(shape("text", { x, y: HEIGHT + 16, "text-anchor": anchor }, end ? "1.5 s and more" : `${mark} s`));
+  const { range } = lateness;
+  for (const part of [0, 1, 2, 3]) {
+    const mark = (part * range) / 3;
+    const anchor = ["start", "middle", "middle", "end"][part];
+    parts.push(shape("text", { x: (part * WIDTH) / 3, y: HEIGHT + 16, "text-anchor": anchor }, part === 3 ? `${mark} s and more` : `${mark} s`));
   }
   const middle = lateness.quantile(0.5);
   if (middle !== undefined) {
-    const x = Math.min(WIDTH, (middle / STEP_MS) * column);
+    const x = Math.min(WIDTH - 1, (middle / 1000 / range) * WIDTH);
     parts.push(shape("line", { class: "middle", x1: x, x2: x, y1: 0, y2: HEIGHT }));
   }
   const count = lateness.values.length;
