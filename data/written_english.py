@@ -1,6 +1,7 @@
 """Cased, punctuated English from public repositories for `rivulet train-text`, a paragraph a line.
 
-usage: python data/written_english.py OUT.txt REPOSITORY... [--words N] [--keep-out PROGRAM]
+usage: python data/written_english.py OUT.txt REPOSITORY... [--words N] [--under FOLDER...]
+           [--keep-out PROGRAM]
 
 A repository is a git folder or an address to clone. thechangelog/transcripts (CC BY-SA 4.0, talk)
 and LuEE-C/FewShotAuthorClassificationMetaLearning (books in the public domain) made the shipped
@@ -11,6 +12,7 @@ drops four or more is left out whole.
 
 import argparse
 import html
+import json
 import random
 import re
 import subprocess
@@ -20,7 +22,7 @@ from pathlib import Path
 
 SKIPPED = re.compile(r"[#|>!-]|https?:")  # lines of Markdown that nobody says
 STAMP = re.compile(r"\\?\[\d+:\d+(:\d+)?\\?\]|\((\d+:)?\d+:\d+\)|\b\d\d:\d\d:\d\d\b")
-SPEAKER = re.compile(r"\*\*[^*]{1,60}\*\*:?\s*|[A-Z][A-Za-z.' -]{1,40}:\s*")
+SPEAKER = re.compile(r"\*\*[^*]{1,60}\*\*:?\s*|(?:[^\W\d_a-z][\w.'-]*\s?){1,4}:\s+")
 LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 NOISE = re.compile(r"https?://\S+|\\?\[[^\]]*\\?\]|[*_`#<>]")
 TOO_MANY = 4  # lines dropped of one book
@@ -52,7 +54,16 @@ def tei(text: str) -> Iterator[str]:
         yield html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", bare))).strip()
 
 
-READERS = {".md": markdown, ".txt": book, ".xml": tei}
+def chat(text: str) -> Iterator[str]:
+    """Yield the messages of Topical-Chat's conversations that end in a mark; nothing of any other JSON."""
+    conversations = json.loads(text)
+    for conversation in conversations.values() if isinstance(conversations, dict) else ():
+        if isinstance(conversation, dict) and isinstance(conversation.get("content"), list):
+            said = (turn["message"].strip() for turn in conversation["content"])
+            yield from (message for message in said if message.endswith((".", "?", "!")))
+
+
+READERS = {".md": markdown, ".txt": book, ".xml": tei, ".json": chat}
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -61,10 +72,15 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
-def texts(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield name and paragraphs of every text in a repository, always in the same order."""
+def texts(folder: Path, under: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
+    """Yield name and paragraphs of every text in a repository, always in the same order.
+
+    Args:
+        folder: the repository.
+        under: beginnings of the names that are wanted.
+    """
     names = [n for n in git(folder, "ls-tree", "-r", "-z", "--name-only", "HEAD").split("\0") if n]
-    wanted = [n for n in names if Path(n).suffix in READERS and "/" in n and n[0] != "."]
+    wanted = [n for n in names if Path(n).suffix in READERS and "/" in n and n.startswith(under)]
     random.Random(1).shuffle(wanted)
     for name in wanted:
         yield name, list(READERS[Path(name).suffix](git(folder, "show", f"HEAD:{name}")))
@@ -87,6 +103,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("repositories", nargs="+")
     parser.add_argument("--words", type=float, default=10e6, help="of each repository")
+    parser.add_argument("--under", nargs="+", default=[""], metavar="FOLDER", help="only these")
     parser.add_argument("--keep-out", metavar="PROGRAM")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, args.output.open("w", encoding="utf-8") as out:
@@ -98,7 +115,7 @@ def main() -> None:
                     ["git", "clone", "--depth", "1", repository, str(folder)], check=True
                 )
             words = 0
-            for name, paragraphs in texts(folder):
+            for name, paragraphs in texts(folder, tuple(args.under)):
                 left = kept(args.keep_out, name, paragraphs) if args.keep_out else paragraphs
                 words += sum(len(paragraph.split()) for paragraph in left)
                 out.writelines(f"{paragraph}\n" for paragraph in left)

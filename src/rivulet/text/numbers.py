@@ -149,11 +149,13 @@ class NumberRules:
 
     def _tokens(self, words: Sequence[Spoken]) -> "list[Token]":
         tokens: list[Token] = []
+        decimals = False  # whether figures behind a point go on
         for index, word in enumerate(words):
             number = word.text in self._figures
             glue = word.text in self.classes["glue"] and self._glues(words, index)
             before = words[index - 1] if index else Spoken("")
-            after_zero = before.text in self.classes["zero"] and not glue
+            decimals = decimals and number or glue and word.text in self.classes["point"]
+            after_zero = before.text in self.classes["zero"] and not glue and not decimals
             apart = before.comma or before.sentence_end or after_zero
             tokens.append(_Token(word, not number and not glue, apart))
         return tokens
@@ -341,7 +343,8 @@ def _digits(atom: Atom) -> str:
     """Return an atom as figures one by one; eight hundred five is 800 and 5."""
     if atom.kind == "word":
         return "0"
-    if len(atom.spoken) > 1 and atom.value is not None and 100 <= atom.value < 1000:
+    spelled = len(atom.spoken) > 1 and not atom.text.endswith(("st", "nd", "rd", "th"))
+    if spelled and atom.value is not None and 100 <= atom.value < 1000:
         hundreds, rest = divmod(int(atom.value), 100)
         return f"{hundreds}00" + (str(rest) if rest else "")
     return atom.text
