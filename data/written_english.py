@@ -55,7 +55,7 @@ def tei(text: str) -> Iterator[str]:
 
 
 def chat(text: str) -> Iterator[str]:
-    """Yield the messages of Topical-Chat's conversations that end in a mark; nothing of any other JSON."""
+    """Yield what ends in a mark of Topical-Chat's conversations; nothing of any other JSON."""
     conversations = json.loads(text)
     for conversation in conversations.values() if isinstance(conversations, dict) else ():
         if isinstance(conversation, dict) and isinstance(conversation.get("content"), list):

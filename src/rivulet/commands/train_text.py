@@ -1,11 +1,21 @@
-"""`rivulet train-text TEXT...`: a tagger that writes case and punctuation."""
+"""`rivulet train-text TEXT...`: a tagger that writes case and punctuation.
+
+A run that was cut off goes on where it stood when the same command is given again.
+"""
 
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rivulet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rivulet.training.tagger import TaggerConfig
+    from rivulet.training.tagger_data import Texts
+    from rivulet.training.tagger_loop import Material
+
+RESUME_FILE = "training.pt"  # in the output folder until the run has ended
 
 UNREADABLE = "\0"  # sound and pictures have it, texts do not
 
@@ -27,55 +37,74 @@ def add_parser(commands: Any) -> None:
         "-m", "--model", default="default", help="whose lexicon says what sounds alike"
     )
     parser.add_argument("--base", default="english", help="language whose other files are taken")
-    parser.add_argument("--words", type=float, default=12e6, help="to train on (%(default).0f)")
-    parser.add_argument("--minutes", type=float, default=60.0, help="at most (%(default).0f)")
+    parser.add_argument("--words", type=float, default=24e6, help="to train on (%(default).0f)")
+    parser.add_argument("--hidden", type=int, default=192, help="size of the GRU (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of weights and errors (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (%(default)s)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, write the language's folder and say how large it is."""
-    import numpy as np
     import torch
 
-    from rivulet.training import tagger, tagger_data
+    from rivulet.training import tagger, tagger_data, tagger_loop, tagger_tuning
     from rivulet.training.punctuated import examples
 
-    if args.words < 1 or args.minutes <= 0:
-        raise ConfigError(f"{args.words:.0f} words in {args.minutes} minutes are no training.")
+    if args.words < 1:
+        raise ConfigError(f"{args.words:.0f} words are no training.")
     torch.set_num_threads(args.threads)
-    config = tagger.TaggerConfig(words=int(args.words), minutes=args.minutes)
-    corpus, mixed = tagger_data.read_corpus(examples(_lines(args.texts)))
-    least = config.batch * config.steps
-    if len(corpus.types) < least:
-        raise ConfigError(f"the texts hold {len(corpus.types)} words; give at least {least}.")
-    print(f"{len(corpus.types)} words, {len(corpus.spellings)} different")
-    vocabulary = tagger_data.build_vocabulary(corpus, mixed, config.vocabulary)
-    counts = np.bincount(corpus.types, minlength=len(corpus.spellings)).tolist()
-    similar = tagger_data.confusions(corpus.spellings, counts, lexicon(args.model))
-    network = tagger.train(
-        corpus, vocabulary, similar, config, lambda line: print(line, flush=True)
+    config = tagger.TaggerConfig(words=int(args.words), hidden=args.hidden)
+    texts = tagger_data.read_texts(examples(_lines(path)) for path in args.texts)
+    material = _material(texts, config, args.model)
+    print(f"{len(texts.corpus.types)} words, {len(texts.corpus.spellings)} different", flush=True)
+    network = tagger_loop.train(
+        material,
+        config,
+        lambda line: print(line, flush=True),
+        args.seed,
+        args.output / RESUME_FILE,
     )
-    tagger.export(network, vocabulary, args.base, args.output)
+    bias = tagger_tuning.tuned_bias(network, material.vocabulary, texts.held, material.similar)
+    print("added to , . ? :", *(f"{bias[mark]:.1f}" for mark in tagger_tuning.TUNED))
+    tagger.export(network, material.vocabulary, args.base, args.output, bias.tolist())
+    (args.output / RESUME_FILE).unlink()
     size = sum(path.stat().st_size for path in args.output.iterdir())
     print(f"{args.output}: {size / 1e6:.2f} MB; try it with --language {args.output}")
     return 0
 
 
-def _lines(paths: list[Path]) -> Iterator[str]:
+def _material(texts: "Texts", config: "TaggerConfig", model: str) -> "Material":
+    """Return what to train on.
+
+    Raises:
+        ConfigError: the texts are too short.
+    """
+    import numpy as np
+
+    from rivulet.training import tagger_data, tagger_loop
+
+    corpus = texts.corpus
+    least = config.steps * tagger_loop.ROUNDS
+    if len(corpus.types) < least:
+        raise ConfigError(f"the texts hold {len(corpus.types)} words; give at least {least}.")
+    vocabulary = tagger_data.build_vocabulary(corpus, texts.mixed, config.vocabulary)
+    counts = np.bincount(corpus.types, minlength=len(corpus.spellings)).tolist()
+    similar = tagger_data.confusions(corpus.spellings, counts, lexicon(model))
+    return tagger_loop.Material(corpus, vocabulary, similar)
+
+
+def _lines(path: Path) -> Iterator[str]:
     from rivulet.language.files import DAMAGED, open_packed
 
-    for path in paths:
-        try:
-            with open_packed(path) as file:
-                for line in file:
-                    if UNREADABLE in line:
-                        raise ConfigError(
-                            f"{path} is no text; give plain text, or .gz or .xz of it."
-                        )
-                    yield line
-        except (OSError, *DAMAGED) as error:  # noqa: PERF203 (a text is megabytes)
-            raise ConfigError(f"{path} cannot be read ({error}); get it again.") from error
+    try:
+        with open_packed(path) as file:
+            for line in file:
+                if UNREADABLE in line:
+                    raise ConfigError(f"{path} is no text; give plain text, or .gz or .xz of it.")
+                yield line
+    except (OSError, *DAMAGED) as error:
+        raise ConfigError(f"{path} cannot be read ({error}); get it again.") from error
 
 
 def lexicon(model: str) -> dict[str, tuple[str, ...]]:

@@ -154,7 +154,7 @@ class NumberRules:
             number = word.text in self._figures
             glue = word.text in self.classes["glue"] and self._glues(words, index)
             before = words[index - 1] if index else Spoken("")
-            decimals = decimals and number or glue and word.text in self.classes["point"]
+            decimals = (decimals and number) or (glue and word.text in self.classes["point"])
             after_zero = before.text in self.classes["zero"] and not glue and not decimals
             apart = before.comma or before.sentence_end or after_zero
             tokens.append(_Token(word, not number and not glue, apart))

@@ -38,7 +38,7 @@ class Labels:
 class TaggerState:
     """What the tagger remembers.
 
-    hidden: of each GRU layer, (hidden,). recent: the last embeddings, (lookahead, width).
+    hidden: of each GRU layer, (hidden,). recent: the last embeddings, (past + lookahead, width).
     """
 
     hidden: tuple[Array, Array]
@@ -46,22 +46,43 @@ class TaggerState:
 
 
 @dataclass(frozen=True)
+class Head:
+    """A hidden layer that sees words as they are, beside the GRU that remembers them.
+
+    window: (size, words * width), from the embeddings of the `past` words before the labeled one,
+    of itself and of those after it. memory: (size, hidden), from the second GRU. bias: (size,).
+    """
+
+    window: Array
+    memory: Array
+    bias: Array
+    past: int
+
+    def __call__(self, words: Array, hidden: Array) -> Array:
+        """Return the layer's output (size,) for embeddings (words, width) and a GRU's state."""
+        return np.maximum(self.window @ words.ravel() + self.memory @ hidden + self.bias, 0.0)
+
+
+@dataclass(frozen=True)
 class Tagger:
-    """The weights: tables of embeddings (rows, width), GRU matrices as PyTorch's, the output."""
+    """The weights: tables of embeddings (rows, width), GRU matrices as PyTorch's, the output.
+
+    head: between GRU and output. The first taggers had none: their output sees GRU and word.
+    """
 
     tables: tuple[Array, ...]
     gru: tuple[tuple[Array, Array, Array, Array], ...]
     out: Array
     bias: Array
     lookahead: int
+    head: Head | None = None
 
     def initial_state(self) -> TaggerState:
         """Return the state before the first word."""
         size = self.gru[0][1].shape[1]
         zero = np.zeros(size, np.float32)
-        return TaggerState(
-            (zero, zero), np.zeros((self.lookahead, self.tables[0].shape[1]), np.float32)
-        )
+        words = self.lookahead + (self.head.past if self.head else 0)
+        return TaggerState((zero, zero), np.zeros((words, self.tables[0].shape[1]), np.float32))
 
     def step(
         self, features: tuple[int, int, int, int], pause: int, state: TaggerState
@@ -85,13 +106,14 @@ class Tagger:
         word = np.sum([t[row] for t, row in zip(self.tables, rows, strict=True)], axis=0)
         first = _gru_step(word, state.hidden[0], *self.gru[0])
         second = _gru_step(first, state.hidden[1], *self.gru[1])
-        scores = self.out @ np.concatenate([second, state.recent[0]]) + self.bias
-        recent = np.concatenate([state.recent[1:], word[None]])
-        return scores, TaggerState((first, second), recent)
+        words = np.concatenate([state.recent, word[None]])
+        beside = self.head(words, second) if self.head else words[0]
+        scores = self.out @ np.concatenate([second, beside]) + self.bias
+        return scores, TaggerState((first, second), words[1:])
 
     @classmethod
     def of(cls, weights: Mapping[str, Array], lookahead: int) -> "Tagger":
-        """Return the tagger that weights by name make: table0 …, gru0.wx …, out, bias."""
+        """Return the tagger that weights by name make: table0 …, gru0.wx …, head…, out, bias."""
         layers = tuple(
             (
                 weights[f"gru{i}.wx"],
@@ -102,7 +124,12 @@ class Tagger:
             for i in range(LAYERS)
         )
         tables = tuple(weights[f"table{i}"] for i in range(TABLES))
-        return cls(tables, layers, weights["out"], weights["bias"], lookahead)
+        head = None
+        if "window" in weights:
+            window = weights["window"]
+            past = window.shape[1] // tables[0].shape[1] - 1 - lookahead
+            head = Head(window, weights["memory"], weights["headbias"], past)
+        return cls(tables, layers, weights["out"], weights["bias"], lookahead, head)
 
     @classmethod
     def load(cls, folder: Path) -> "Tagger":

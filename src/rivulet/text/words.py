@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from rivulet.text.labels import Case
 
@@ -60,6 +60,7 @@ def pause_row(seconds: float | None) -> int:
     return 1 + sum(seconds >= edge for edge in PAUSE_EDGES_S)
 
 
+@lru_cache(maxsize=1 << 17)
 def case_of(written: str) -> Case:
     """Return how a word is written; what follows an apostrophe counts only if it is a capital."""
     stem, *rest = written.split("'")

@@ -1,6 +1,7 @@
 """The tagger's training data: words as numbers, recognition errors and pauses mixed in."""
 
 import random
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,18 +16,28 @@ from rivulet.training.punctuated import Example
 IGNORED = -100  # a label that does not count, as torch's cross_entropy has it
 MIN_WRITTEN = 4  # a word is usually written so if it was so often, inside a sentence,
 USUAL = 0.6  # and at least this share of the time
+ERROR_RATES = (0.0, 0.0, 0.05, 0.15, 0.25)  # one of them for each piece of text
+WITH_PAUSES = 0.65  # share of the pieces,
+READ = 0.4  # and share of those that a reader reads
+HELD, MOST_HELD = 0.02, 50_000  # share of each text's words that is kept out, and the most
 END_TYPE = 0  # the type of a segment's end; words follow
 Array = npt.NDArray[np.int32]
 
-# How speakers pause after a word, given the mark after it: shares of the rows 1… of `pause_row`. By
-# eye between a reader (LJSpeech, recognized: of 805 words without a mark 89 % have no pause, of 49
-# commas 84 % one of 0.2 to 0.8 s) and talk, which pauses less at commas and more elsewhere.
-PAUSES: Mapping[Mark, Sequence[float]] = {
+# How speakers pause after a word, given the mark after it: shares of the rows 1… of `pause_row`.
+# READER is measured: what the recognizer hears of LJSpeech (130 clips; 1908 gaps between right words
+# without a mark, 122 commas, 11 periods inside a clip, filled up with what TALKER has). There is no
+# talk with marks to measure: TALKER is by eye, with fewer pauses at commas and more elsewhere.
+Pauses = Mapping[Mark, Sequence[float]]
+_READ_END, _TALKED_END = (0.12, 0.02, 0.04, 0.62, 0.20), (0.08, 0.05, 0.15, 0.32, 0.40)
+READER: Pauses = {
+    Mark.NONE: (0.858, 0.092, 0.035, 0.014, 0.001),
+    Mark.COMMA: (0.148, 0.090, 0.459, 0.298, 0.005),
+    **dict.fromkeys((Mark.PERIOD, Mark.QUESTION, Mark.EXCLAMATION), _READ_END),
+}
+TALKER: Pauses = {
     Mark.NONE: (0.90, 0.06, 0.028, 0.009, 0.003),
     Mark.COMMA: (0.30, 0.12, 0.32, 0.22, 0.04),
-    Mark.PERIOD: (0.08, 0.05, 0.15, 0.32, 0.40),
-    Mark.QUESTION: (0.08, 0.05, 0.15, 0.32, 0.40),
-    Mark.EXCLAMATION: (0.08, 0.05, 0.15, 0.32, 0.40),
+    **dict.fromkeys((Mark.PERIOD, Mark.QUESTION, Mark.EXCLAMATION), _TALKED_END),
 }
 
 
@@ -39,19 +50,59 @@ class Corpus:
     marks: Array
     cases: Array
 
+    def part(self, where: slice) -> "Corpus":
+        """Return the words of a slice."""
+        return Corpus(self.spellings, self.types[where], self.marks[where], self.cases[where])
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What was read: a text to train on, one that is kept out of it, and how mixed words look."""
+
+    corpus: Corpus
+    held: Corpus
+    mixed: Counter[str]
+
+
+def read_texts(texts: Iterable[Iterable[Example]]) -> Texts:
+    """Return texts in numbers; the last HELD of the words of each are kept out."""
+    spellings = {"<end>": END_TYPE}
+    mixed: Counter[str] = Counter()
+    columns: tuple[list[Array], ...] = ([], [], [])
+    kept_out: tuple[list[Array], ...] = ([], [], [])
+    for text in texts:
+        arrays = _arrays(text, spellings, mixed)
+        cut = len(arrays[0]) - min(int(HELD * len(arrays[0])), MOST_HELD)
+        for values, column, kept in zip(arrays, columns, kept_out, strict=True):
+            column.append(values[:cut])
+            kept.append(values[cut:])
+    names = list(spellings)
+    return Texts(
+        Corpus(names, *map(np.concatenate, columns)),
+        Corpus(names, *map(np.concatenate, kept_out)),
+        mixed,
+    )
+
 
 def read_corpus(examples: Iterable[Example]) -> tuple[Corpus, Counter[str]]:
     """Return a text in numbers and how its mixed words are written."""
     spellings = {"<end>": END_TYPE}
-    types, marks, cases = [], [], []
     mixed: Counter[str] = Counter()
-    for example in examples:
-        types += [spellings.setdefault(word, len(spellings)) for word in example.words]
-        marks += example.marks
-        cases += [IGNORED if case is None else int(case) for case in example.cases]
-        mixed.update(example.mixed)
-    arrays = (np.array(values, np.int32) for values in (types, marks, cases))
+    arrays = _arrays(examples, spellings, mixed)
     return Corpus(list(spellings), *arrays), mixed
+
+
+def _arrays(
+    examples: Iterable[Example], spellings: dict[str, int], mixed: Counter[str]
+) -> tuple[Array, Array, Array]:
+    """Return types, marks and cases of a text; new words are added to `spellings`."""
+    types, marks, cases = array("i"), array("b"), array("b")
+    for example in examples:
+        types.extend([spellings.setdefault(word, len(spellings)) for word in example.words])
+        marks.extend(example.marks)
+        cases.extend([IGNORED if case is None else int(case) for case in example.cases])
+        mixed.update(example.mixed)
+    return tuple(np.array(values, np.int32) for values in (types, marks, cases))  # type: ignore[return-value]
 
 
 def build_vocabulary(corpus: Corpus, mixed: Mapping[str, int], size: int) -> Vocabulary:
@@ -159,9 +210,9 @@ def spoil(corpus: Corpus, noise: Noise, similar: Array, rng: np.random.Generator
     return Corpus(corpus.spellings, types, marks, cases)
 
 
-def draw_pauses(marks: Array, rng: np.random.Generator) -> Array:
+def draw_pauses(marks: Array, rng: np.random.Generator, speaker: Pauses = TALKER) -> Array:
     """Return a pause's row for the gap after each word, drawn by the mark there."""
-    table = np.cumsum(np.array([PAUSES[mark] for mark in Mark]), axis=1)
+    table = np.cumsum(np.array([speaker[mark] for mark in Mark]), axis=1)
     drawn = (rng.random(len(marks))[:, None] > table[marks][:, :-1]).sum(axis=1)
     return np.asarray(1 + drawn, np.int32)
 
@@ -176,3 +227,38 @@ def with_segments(corpus: Corpus, after: Array, ends: int) -> tuple[Corpus, Arra
         np.insert(corpus.cases, places, IGNORED),
     )
     return Corpus(corpus.spellings, *values), np.insert(before, places, PAUSE_ROWS - 1)
+
+
+def spoiled_streams(
+    pieces: Sequence[Corpus], length: int, ends: int, similar: Array, rng: np.random.Generator
+) -> tuple[Corpus, Array]:
+    """Return texts (pieces, length), each spoiled in its own way, and the pauses before words.
+
+    Three of five get recognition errors, two of three pauses, the longest of which end segments.
+    What has become too long is cut; what has become too short is filled up with ignored labels.
+
+    Args:
+        pieces: of `length` words.
+        length: of the streams, in words and segment ends.
+        ends: how often a segment's end is said.
+        similar: types that sound like each type.
+        rng: what is drawn.
+    """
+    done, befores = [], []
+    for piece in pieces:
+        error_rate = rng.choice(ERROR_RATES)
+        part = spoil(piece, Noise.of(error_rate), similar, rng) if error_rate else piece
+        before = np.zeros(len(part.types), np.int32)
+        if rng.random() < WITH_PAUSES:
+            after = draw_pauses(part.marks, rng, READER if rng.random() < READ else TALKER)
+            part, before = with_segments(part, after, ends)
+        short = max(length - len(part.types), 0)
+        done.append(
+            (
+                np.pad(part.types, (0, short))[:length],
+                np.pad(part.marks, (0, short), constant_values=IGNORED)[:length],
+                np.pad(part.cases, (0, short), constant_values=IGNORED)[:length],
+            )
+        )
+        befores.append(np.pad(before, (0, short))[:length])
+    return Corpus(pieces[0].spellings, *map(np.stack, zip(*done, strict=True))), np.stack(befores)
