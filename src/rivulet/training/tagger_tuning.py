@@ -91,7 +91,8 @@ def mean_f1(scores: FloatArray, marks: Array) -> float:
 
 
 def _with(bias: FloatArray, mark: Mark, value: float) -> FloatArray:
-    changed = bias.copy()
+    """Return biases with that of a mark changed; the exclamation mark follows the period."""
+    changed: FloatArray = bias.copy()
     changed[mark] = value
     changed[Mark.EXCLAMATION] = changed[Mark.PERIOD]
     return changed
