@@ -24,9 +24,10 @@ END_TYPE = 0  # the type of a segment's end; words follow
 Array = npt.NDArray[np.int32]
 
 # How speakers pause after a word, given the mark after it: shares of the rows 1… of `pause_row`.
-# READER is measured: what the recognizer hears of LJSpeech (130 clips; 1908 gaps between right words
-# without a mark, 122 commas, 11 periods inside a clip, filled up with what TALKER has). There is no
-# talk with marks to measure: TALKER is by eye, with fewer pauses at commas and more elsewhere.
+# READER is measured: what the recognizer hears of 130 clips of LJSpeech (between right words 1987
+# gaps without a mark, 125 commas; the 12 periods are too few, so half of theirs is as TALKER has
+# it). Talk that has marks was not at hand to measure: TALKER is by eye, with fewer pauses at commas
+# and more elsewhere.
 Pauses = Mapping[Mark, Sequence[float]]
 _READ_END, _TALKED_END = (0.12, 0.02, 0.04, 0.62, 0.20), (0.08, 0.05, 0.15, 0.32, 0.40)
 READER: Pauses = {
