@@ -215,7 +215,7 @@ def test_thresholds_are_tuned_on_text_that_was_kept_out():
 
 def test_the_end_of_each_text_is_kept_out():
     texts = tagger_data.read_texts([examples(SENTENCES * 100), examples(["One two three."] * 100)])
-    assert len(texts.held.types) == int(0.02 * 2100) + int(0.02 * 300)
+    assert len(texts.held.types) == int(0.02 * 3400) + int(0.02 * 300)
     assert texts.held.spellings is texts.corpus.spellings
     assert texts.corpus.spellings[texts.held.types[-1]] == "three"
 
