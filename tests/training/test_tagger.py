@@ -158,7 +158,7 @@ def same(one, other):
 
 def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path):
     whole = weights_after(6_000)
-    point = tmp_path / "point.pt"
+    point = tmp_path / "point.safetensors"
 
     def stop(line):
         if "0.00 M" not in line:
@@ -173,7 +173,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path):
 
 
 def test_a_point_of_another_run_is_refused(tmp_path):
-    point = tmp_path / "point.pt"
+    point = tmp_path / "point.safetensors"
     weights_after(4_000, point)
     with pytest.raises(ConfigError, match="another seed"):
         weights_after(4_000, point, seed=2)
@@ -235,7 +235,7 @@ def test_the_command_writes_a_language_that_loads(tmp_path, capsys):
     out = tmp_path / "language"
     arguments = ["train-text", str(tmp_path / "text.txt"), "-o", str(out), "--words", "1000"]
     assert main([*arguments, "--hidden", "16"]) == 0
-    assert not (out / "training.pt").exists()
+    assert not (out / "training.safetensors").exists()
     assert "MB" in capsys.readouterr().out
     language = WrittenLanguage.load(out)
     assert language.vocabulary.written["nasa"] == "NASA"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rivulet.training.tagger_data import Texts
     from rivulet.training.tagger_loop import Material
 
-RESUME_FILE = "training.pt"  # in the output folder until the run has ended
+RESUME_FILE = "training.safetensors"  # in the output folder until the run has ended
 
 UNREADABLE = "\0"  # sound and pictures have it, texts do not
 

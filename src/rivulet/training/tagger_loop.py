@@ -6,13 +6,14 @@ the same words make the same weights.
 """
 
 import hashlib
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -166,18 +167,14 @@ def _sign(config: TaggerConfig, seed: int) -> str:
 
 def _save(path: Path, run: Run, config: TaggerConfig, seed: int) -> None:
     """Write where a run stands, in one move."""
-    standing = {
-        "sign": _sign(config, seed),
-        "network": run.network.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
-        "stretch": run.stretch,
-        "seen": run.seen,
-        "words": config.words,
-        "loss": run.loss,
-    }
+    tensors = {f"network.{name}": weight for name, weight in run.network.state_dict().items()}
+    for index, moments in run.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
+    standing = {"sign": _sign(config, seed), "words": str(config.words), "loss": repr(run.loss)}
+    standing |= {"stretch": str(run.stretch), "seen": str(run.seen)}
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_suffix(".half")
-    torch.save(standing, half)
+    save_file(tensors, half, standing)
     half.replace(path)
 
 
@@ -185,21 +182,31 @@ def _restore(path: Path, run: Run, config: TaggerConfig, seed: int) -> None:
     """Take over where a run stood.
 
     Raises:
-        ConfigError: it is of another run, past the level rate of this one, or damaged.
+        ConfigError: it is damaged, of another run, or of one whose rate was another.
     """
     try:
-        standing = torch.load(path, weights_only=True)
+        with safe_open(path, "pt") as file:
+            standing = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        seen, planned = int(standing["seen"]), int(standing["words"])
         ours = standing["sign"] == _sign(config, seed)
-    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} cannot be gone on from ({error}); delete it.") from error
     if not ours:
         raise ConfigError(f"{path} is of a run with other sizes or another seed; delete it.")
-    seen, planned = standing["seen"], standing["words"]
     if planned != config.words and rate(seen, planned) != rate(seen, config.words):
         raise ConfigError(
             f"{path} has seen {seen} words and was to see {planned}: its rate is not that of a run "
             f"of {config.words}. Give --words {planned}, or delete it."
         )
-    run.network.load_state_dict(standing["network"])
-    run.optimizer.load_state_dict(standing["optimizer"])
-    run.stretch, run.seen, run.loss = standing["stretch"], standing["seen"], standing["loss"]
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "optimizer":
+            index, _, moment = rest.partition(".")
+            moments.setdefault(int(index), {})[moment] = value
+    network = {n.removeprefix("network."): v for n, v in tensors.items() if n[0] == "n"}
+    run.network.load_state_dict(network)
+    groups = run.optimizer.state_dict()["param_groups"]
+    run.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    run.stretch, run.seen, run.loss = int(standing["stretch"]), seen, float(standing["loss"])
