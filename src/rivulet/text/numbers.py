@@ -195,7 +195,7 @@ class NumberRules:
         """Rewrite what fits a rule, from left to right."""
         at = 0
         while at < len(atoms):
-            fitting = self._match(rule, atoms, at, words)
+            fitting = self._match(rule, atoms, at, words) if rule.may_begin(atoms[at]) else None
             written = self._fill(rule, fitting) if fitting else None
             if not fitting or written is None:
                 yield atoms[at]
@@ -215,7 +215,7 @@ class NumberRules:
         self, rule: Rule, atoms: list[Atom], at: int, words: Sequence[Spoken]
     ) -> list[tuple[Atom, Place]] | None:
         """Return what stands in each place if the rule's first consumed place is at `at`."""
-        lead = next(i for i, place in enumerate(rule.places) if not place.context)
+        lead = rule.lead
         before = at - lead
         for place, index in zip(rule.places[:lead], range(before, at), strict=True):
             near = atoms[index] if index >= 0 else None

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,16 @@ class Rule:
     kind: str
     places: tuple[Place, ...]
     text: str
+
+    @cached_property
+    def lead(self) -> int:
+        """The number of the first place that is rewritten; before it is context."""
+        return next(i for i, place in enumerate(self.places) if not place.context)
+
+    def may_begin(self, atom: Atom) -> bool:
+        """Whether what the rule rewrites can begin with an atom; asked first, for speed."""
+        place = self.places[self.lead]
+        return place.optional or place.fits(atom)
 
 
 def read_places(pattern: str, classes: Mapping[str, frozenset[str]]) -> Iterator[Place]:

@@ -1,0 +1,73 @@
+"""What the text people read costs: beside the recognizer's computing, and in delay of each event.
+
+usage: python benchmarks/text_cost.py [MANIFEST] [--chunk-ms MS]
+
+Every clip is streamed once; each event goes through a `Formatter` at once, as in `transcribe` and
+`listen`. Both are timed in CPU time of the same run, so load beside it counts for both. An event is
+late by what its own formatting takes, and by nothing else: as many events come, with the same words,
+as with `--raw`. The last line is JSON.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from rivulet import Formatter, Recognizer, audio
+from rivulet.corpora.manifest import read_manifest
+
+CLIPS = Path(__file__).parents[1] / "data/clips/manifest.tsv"
+
+
+def stream(recognizer: Recognizer, path: Path, chunk: int) -> tuple[float, list[float], int]:
+    """Return CPU seconds of the recognizer, of each event's formatting, and words heard."""
+    samples = np.concatenate(list(audio.read(path)))
+    live, formatter = recognizer.stream(), Formatter()
+    heard, shown, words = 0.0, [], 0
+    for begin in range(0, len(samples) + chunk, chunk):
+        start = time.process_time()
+        last = begin >= len(samples)
+        events = live.finish() if last else live.accept(samples[begin : begin + chunk])
+        heard += time.process_time() - start
+        for event in events:
+            start = time.process_time()
+            out = formatter.push(event)
+            shown.append(time.process_time() - start)
+            assert (out.text, out.at) == (event.text, event.at)
+            words += len(event.words) if hasattr(event, "end") else 0
+    return heard, shown, words
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("manifest", nargs="?", type=Path, default=CLIPS)
+    parser.add_argument("--chunk-ms", type=int, default=80)
+    args = parser.parse_args()
+    recognizer = Recognizer.load()
+    heard, shown, words, seconds = 0.0, [], 0, 0.0
+    for number, row in enumerate(read_manifest(args.manifest)):
+        one = stream(recognizer, row.path, 16 * args.chunk_ms)
+        if number == 0:  # the first call of each is not like the others
+            continue
+        heard, words, seconds = heard + one[0], words + one[2], seconds + row.seconds
+        shown += one[1]
+    late = np.array(shown) * 1e3
+    found = {
+        "seconds": round(seconds, 1),
+        "words": words,
+        "events": len(shown),
+        "recognizer_ms_per_s": round(heard / seconds * 1e3, 2),
+        "text_ms_per_s": round(sum(shown) / seconds * 1e3, 3),
+        "share_percent": round(100 * sum(shown) / heard, 2),
+        "late_ms": {f"p{q}": round(float(np.percentile(late, q)), 3) for q in (50, 95, 100)},
+    }
+    for name, value in found.items():
+        print(f"{name}: {value}")
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
