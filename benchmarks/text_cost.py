@@ -4,8 +4,8 @@ usage: python benchmarks/text_cost.py [MANIFEST] [--chunk-ms MS]
 
 Every clip is streamed once; each event goes through a `Formatter` at once, as in `transcribe` and
 `listen`. Both are timed in CPU time of the same run, so load beside it counts for both. An event is
-late by what its own formatting takes, and by nothing else: as many events come, with the same words,
-as with `--raw`. The last line is JSON.
+late by what its own formatting takes, and by nothing else: the same events come, with the same
+words, as with `--raw`. The last line is JSON.
 """
 
 import argparse
