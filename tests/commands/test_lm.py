@@ -172,10 +172,10 @@ def test_words_are_pronounced_a_line_each(tools, files, capsys):
         ((), "nothing to build from"),
         (("@text.txt", "--order", "0"), "order 0"),
         (("@text.txt", "--prune", "2", "1"), "pruning counts 2 1"),
-        (("@text.txt", "--arpa", "@ready.arpa", "--mix", "1"), "--mix 1"),
-        (("--arpa", "@ready.arpa", "--entropy-prune", "2"), "--entropy-prune 2"),
+        (("@text.txt", "--arpa", "@ready.arpa", "--mix", "1"), "mix 1 "),
+        (("--arpa", "@ready.arpa", "--entropy-prune", "2"), "pruning by 2 "),
         (("@text.txt", "--vocabulary", "0"), "vocabulary of 0"),
-        (("@text.txt", "--held-out", "-1"), "--held-out -1"),
+        (("@text.txt", "--held-out", "-1"), "-1 words cannot be held out"),
     ],
 )
 def test_bad_flags_are_refused_in_one_sentence(files, capsys, flags, complaint):

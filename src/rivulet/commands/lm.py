@@ -3,27 +3,18 @@
 import argparse
 import json
 import os
-import shutil
-import tempfile
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rivulet.corpora.manifest import COLUMNS, read_manifest
-from rivulet.errors import ConfigError, LanguageModelError
+from rivulet.errors import ConfigError
 from rivulet.text.normalize import normalize
 
 if TYPE_CHECKING:
-    from rivulet.language.build.arpa import BackoffModel
-    from rivulet.language.build.g2p_training import SpellingErrors
-    from rivulet.language.build.kenlm_tools import Tools
-    from rivulet.language.build.lexicon import Pronunciations
-    from rivulet.language.g2p import G2P
+    from rivulet.language.build.assemble import BuildReport
     from rivulet.language.model import LanguageModel
-
-ALL = "all"  # the name of the whole beside its sets
 
 
 def add_parser(commands: Any) -> None:
@@ -148,7 +139,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     """Print perplexity and unknown words, a line for each set."""
     from rivulet.language.model import LanguageModel
 
-    results = evaluate(LanguageModel.load(args.model), args.texts)
+    results = _evaluate(LanguageModel.load(args.model), args.texts)
     print(json.dumps({"lm": str(args.model), "evaluation": results}))
     return 0
 
@@ -156,7 +147,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
 def run_pack(args: argparse.Namespace) -> int:
     """Pack a language model and print its size and n-grams, JSON in the last line."""
     from rivulet import checkpoint
-    from rivulet.language.model import FILES, LanguageModel
+    from rivulet.language.build.assemble import file_sizes
+    from rivulet.language.model import LanguageModel
 
     if args.model.is_dir():
         inside = args.model / checkpoint.LM_FOLDER
@@ -169,12 +161,10 @@ def run_pack(args: argparse.Namespace) -> int:
     else:
         model.save(args.output)
     folder = args.output or args.into / checkpoint.LM_FOLDER
-    sizes = {n: (folder / n).stat().st_size for n in FILES if (folder / n).is_file()}
+    sizes = file_sizes(folder)
     counts = LanguageModel.load(folder).scorer.counts
-    for n, count in enumerate(counts, 1):
-        print(f"{count:9} {n}-grams")
-    for name, size in sizes.items():
-        print(f"{size / 1e6:9.2f} MB {name}")
+    _print_ngrams(counts)
+    _print_sizes(sizes)
     print(json.dumps({"lm": str(folder), "ngrams": counts, "bytes": sizes}))
     return 0
 
@@ -192,62 +182,27 @@ def run_pronounce(args: argparse.Namespace) -> int:
 
 def run_build(args: argparse.Namespace) -> int:
     """Build, measure, and print the numbers with one JSON object as the last line."""
-    from rivulet.language.build import kenlm_tools, lexicon
-    from rivulet.language.model import FILES, LanguageModel
+    from rivulet.language.build import assemble, kenlm_tools
+    from rivulet.language.model import LanguageModel
 
-    _check(args)
-    tools = kenlm_tools.find()
-    dictionaries = _dictionaries(args.dictionary)
-    args.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=args.output, prefix="unfinished-") as name:
-        work = Path(name)
-        ngrams = _ngrams(args, lexicon.merge(dictionaries.values()), tools, work)
-        g2p, errors = _g2p(args, dictionaries, tools, work)
-        found = lexicon.build(ngrams.words, dictionaries, g2p)
-        kept = None if args.no_g2p else g2p
-        model = LanguageModel.of(ngrams.words, found.pronunciations, work / "lm.arpa", kept)
-        model.save(args.output)
-    files = [args.output / name for name in FILES]
-    sizes = {path.name: path.stat().st_size for path in files if path.is_file()}
-    numbers = {
-        "ngrams": ngrams.counts,
-        "words": len(ngrams.words),
-        "pronunciations": len(found.pronunciations),
-        "sources": found.sources,
-        "g2p": errors and asdict(errors),
-        "bytes": sizes,
-    }
-    _print_numbers(numbers)
-    results = evaluate(LanguageModel.load(args.output), args.evaluate)
-    print(json.dumps({"lm": str(args.output), **numbers, "evaluation": results}))
+    config = assemble.BuildConfig(
+        texts=tuple(args.texts),
+        arpa=args.arpa,
+        mix=args.mix,
+        order=args.order,
+        prune=tuple(args.prune),
+        vocabulary=args.vocabulary,
+        entropy_prune=args.entropy_prune,
+        dictionaries=tuple(args.dictionary or ()),
+        held_out=args.held_out,
+        with_g2p=not args.no_g2p,
+        write_arpa=args.write_arpa,
+    )
+    report = assemble.build(config, args.output, _shipped(), kenlm_tools.find())
+    _print_report(report)
+    results = _evaluate(LanguageModel.load(args.output), args.evaluate)
+    print(json.dumps({"lm": str(args.output), **asdict(report), "evaluation": results}))
     return 0
-
-
-def _check(args: argparse.Namespace) -> None:
-    """Check all flags before anything long begins."""
-    from rivulet.language.build.kenlm_tools import check_order
-
-    check_order(args.order, args.prune)
-    if not args.texts and not args.arpa:
-        raise ConfigError("there is nothing to build from; give texts, an --arpa file, or both.")
-    if not 0.0 < args.mix < 1.0:
-        raise ConfigError(f"--mix {args.mix:g} is not between 0 and 1; 0.5 takes half of each.")
-    if args.held_out < 0:
-        raise ConfigError(f"--held-out {args.held_out} is negative; 0 leaves the measurement out.")
-    if not 0.0 <= args.entropy_prune < 1.0:
-        raise ConfigError(
-            f"--entropy-prune {args.entropy_prune:g} is not between 0 and 1; 1e-8 drops few."
-        )
-    if args.vocabulary and args.vocabulary.isdigit() and not int(args.vocabulary):
-        raise ConfigError("a vocabulary of 0 words says nothing; give a larger number.")
-
-
-def _dictionaries(names: list[str] | None) -> "dict[str, Pronunciations]":
-    """Return the dictionaries by file name, or the lexicon of the shipped model."""
-    from rivulet.language.build.lexicon import read_dictionary
-    from rivulet.language.model import LEXICON_FILE
-
-    return {Path(n).name: read_dictionary(n) for n in names or [str(_shipped() / LEXICON_FILE)]}
 
 
 def _shipped() -> Path:
@@ -256,90 +211,46 @@ def _shipped() -> Path:
     return checkpoint.find(checkpoint.DEFAULT_NAME) / checkpoint.LM_FOLDER
 
 
-def _ngrams(
-    args: argparse.Namespace, known: "Pronunciations", tools: "Tools", work: Path
-) -> "BackoffModel":
-    """Estimate, read or mix the n-grams; write `lm.arpa` to `work`."""
-    from rivulet.language.build import arpa, pruning, text
+def _print_report(report: "BuildReport") -> None:
+    from rivulet.language.build.text import LONGEST_WORD
 
-    path = work / "lm.arpa"
-    ready = arpa.read(args.arpa) if args.arpa else None
-    if args.texts:
-        dropped: Counter[str] = Counter()
-        sentences = text.read_sentences(args.texts, known, dropped)
-        counts = text.write_sentences(sentences, work / "text")
-        if dropped:
-            print(f"{dropped.total()} words of more than {text.LONGEST_WORD} letters left out")
-        words = text.choose_vocabulary(args.vocabulary, counts)
-        print(f"{counts.total()} words of text, {len(words)} of {len(counts)} different ones kept")
-        tools.estimate(work / "text", path, args.order, args.prune, words)
-        estimated = arpa.read(path)
-        model = arpa.mix(estimated, ready, args.mix) if ready is not None else estimated
-    else:
-        assert ready is not None, "_check asks for one of both"
-        words = text.choose_vocabulary(args.vocabulary, ready.chances)
-        model = pruning.keep_words(ready, words) if args.vocabulary else ready
-    if args.entropy_prune:
-        model = pruning.entropy_prune(model, args.entropy_prune)
-    strange = [word for word in model.words if normalize(word) != word]
-    if strange or not model.words:
-        raise LanguageModelError(
-            f"{len(strange)} of {len(model.words)} words such as {strange[:1]} are not written in "
-            "A-Z and apostrophe; make the ARPA file from normalized text."
-        )
-    arpa.write(model, path)
-    if args.write_arpa:
-        shutil.copyfile(path, args.write_arpa)
-    return model
-
-
-def _g2p(
-    args: argparse.Namespace, dictionaries: "dict[str, Pronunciations]", tools: "Tools", work: Path
-) -> "tuple[G2P, SpellingErrors | None]":
-    """Train letter-to-sound on the dictionaries and measure it; or take the shipped model's."""
-    from rivulet.language.build import g2p_training, lexicon
-    from rivulet.language.g2p import G2P
-
-    if not args.dictionary:
-        return G2P.load(_shipped()), None
-    merged = lexicon.merge(dictionaries.values())
-    errors = None
-    if args.held_out:
-        rest, held_out = g2p_training.hold_out(merged, args.held_out)
-        errors = g2p_training.measure(g2p_training.train(rest, work, tools), held_out)
-    return g2p_training.train(merged, work, tools), errors
-
-
-def _print_numbers(numbers: dict[str, Any]) -> None:
-    for n, count in enumerate(numbers["ngrams"], 1):
-        print(f"{count:9} {n}-grams")
-    print(
-        f"{numbers['words']:9} words with {numbers['pronunciations']} pronunciations, words from:"
-    )
-    for source, count in numbers["sources"].items():
+    read = report.text
+    if read and read.too_long:
+        print(f"{read.too_long} words of more than {LONGEST_WORD} letters left out")
+    if read:
+        print(f"{read.words} words of text, {read.kept} of {read.different} different ones kept")
+    _print_ngrams(report.ngrams)
+    print(f"{report.words:9} words with {report.pronunciations} pronunciations, words from:")
+    for source, count in report.sources.items():
         print(f"{count:9}   {source}")
-    errors = numbers["g2p"]
-    if errors:
+    if report.g2p:
         print(
-            f"letter-to-sound on {errors['words']} held-out words: "
-            f"{100 * errors['phone_error_rate']:.1f} % of the phones wrong, "
-            f"{100 * errors['word_error_rate']:.1f} % of the words"
+            f"letter-to-sound on {report.g2p.words} held-out words: "
+            f"{100 * report.g2p.phone_error_rate:.1f} % of the phones wrong, "
+            f"{100 * report.g2p.word_error_rate:.1f} % of the words"
         )
-    for name, size in numbers["bytes"].items():
+    _print_sizes(report.bytes)
+
+
+def _print_ngrams(counts: Sequence[int]) -> None:
+    for n, count in enumerate(counts, 1):
+        print(f"{count:9} {n}-grams")
+
+
+def _print_sizes(sizes: Mapping[str, int]) -> None:
+    for name, size in sizes.items():
         print(f"{size / 1e6:9.2f} MB {name}")
 
 
-def evaluate(model: "LanguageModel", paths: list[Path]) -> dict[str, dict[str, float]]:
+def _evaluate(model: "LanguageModel", paths: list[Path]) -> dict[str, dict[str, float]]:
     """Measure texts and manifests, print a line for each set, and return the numbers by set."""
-    from rivulet.language.model import Perplexity
+    from rivulet.language.build.assemble import perplexities
 
     sets: dict[str, list[str]] = {}
     for path in paths:
         for name, line in _lines(path):
             sets.setdefault(name, []).append(line)
-    parts: dict[str, Perplexity] = {n: model.perplexity(lines) for n, lines in sets.items()}
-    if len(parts) > 1:
-        parts[ALL] = sum(parts.values(), Perplexity())
+    parts = perplexities(model, sets)
     if parts:
         print(f"{'perplexity':>10} {'unknown words':>19}  set")
     for name, part in parts.items():
