@@ -17,7 +17,7 @@ from rivulet.commands.align import _write_wav
 from rivulet.corpora.manifest import Utterance
 from rivulet.errors import EngineError
 from rivulet.evaluation import accuracy
-from rivulet.evaluation.accuracy import ClipTranscript, SystemTranscripts, compare, hear
+from rivulet.evaluation.accuracy import ClipTranscript, SystemTranscripts, compare, transcribe_all
 from rivulet.evaluation.streaming import apart
 from rivulet.evaluation.systems import SystemConfig, TimedEvent
 from rivulet.evaluation.systems.common import Screen
@@ -197,7 +197,7 @@ def test_a_system_that_failed_is_loaded_again(
         Utterance(name, manifest.parent / f"{name}.wav", 0.0, "", text.upper(), "x")
         for name, _, text in SAID.values()
     ]
-    done = hear(SystemConfig("rivulet"), clips, 100)
+    done = transcribe_all(SystemConfig("rivulet"), clips, 100)
     assert [bool(clip.failure) for clip in done.clips] == [False, True, False, False]
     assert len(made) == 2
     assert done.clips[0].audio_s == 3.0
@@ -303,7 +303,9 @@ def test_rivulet_is_heard_as_users_hear_it(
     monkeypatch.setattr(accuracy, "load_system", lambda config: RivuletSystem(small, 1, False))
     _write_wav(tmp_path / "a.wav", babble)
     clip = Utterance("a", tmp_path / "a.wav", 6.0, "", "HELLO", "x")
-    fine, coarse = (hear(SystemConfig("rivulet"), [clip], ms).clips[0] for ms in (20, 1000))
+    fine, coarse = (
+        transcribe_all(SystemConfig("rivulet"), [clip], ms).clips[0] for ms in (20, 1000)
+    )
     assert fine.text == coarse.text != ""
     watched = RivuletSystem(small, 1).stream()
     plain = RivuletSystem(small, 1, False).stream()
