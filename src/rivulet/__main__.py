@@ -13,7 +13,7 @@ from types import FrameType
 from typing import NoReturn
 
 import rivulet
-from rivulet.errors import RivuletError
+from rivulet.errors import RivuletError, reason
 
 FIRST = ("transcribe", "listen", "doctor", "serve", "lm")  # what most people need
 OTHERS = (
@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     except OSError as error:  # a full disk, a folder that may not be written
-        print(f"rivulet: {error}", file=sys.stderr)
+        named = f"{error.filename}: " if error.filename else ""
+        print(f"rivulet: {named}{reason(error)}.", file=sys.stderr)
         _forget_output()
         return 1
     except KeyboardInterrupt:

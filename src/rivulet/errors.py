@@ -51,3 +51,8 @@ class EngineError(RivuletError):
 
 class LanguageModelError(RivuletError):
     """A language model, lexicon or text that cannot be used, or no tools to make one."""
+
+
+def reason(error: Exception) -> str:
+    """Return what an error says, without a number that only the system knows."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -114,3 +114,14 @@ def test_priors_are_the_mean_of_what_the_network_writes(folder, tmp_path, capsys
     chances = np.exp(after.beam.priors)
     assert chances.sum() == pytest.approx(1.0, abs=0.01)
     assert chances.argmax() == 0  # the blank
+
+
+def test_a_dry_run_measures_and_changes_nothing(folder, reference, decoder, tmp_path, capsys):
+    before = (folder / "config.json").read_bytes()
+    arguments = ["calibrate", str(folder), "--manifest", str(tmp_path / "list.tsv")]
+    arguments += ["--decoder", decoder, "--reference", str(reference), "--dry-run"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out.splitlines()[-1])["start_s"] == pytest.approx(LATE_S, abs=0.005)
+    assert "nothing was changed" in printed.err
+    assert (folder / "config.json").read_bytes() == before

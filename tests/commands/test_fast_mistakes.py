@@ -45,6 +45,7 @@ def run(arguments, tmp_path):
     [
         (["--help"], 0, ""),
         (["transcribe", "nowhere.wav"], 1, "nowhere.wav does not exist"),
+        (["transcribe", "https://a.b/c.mp3"], 1, "https://a.b/c.mp3 is an address and no file"),
         (["transcribe", "talk.wav"], 1, "talk.wav"),
         (["transcribe", "talk.wav", "--nonsense"], 2, "unrecognized arguments: --nonsense"),
         (["transcribe", str(SAMPLES / "slt.flac"), "--block-ms", "33"], 1, "--block-ms 33"),

@@ -59,6 +59,21 @@ def test_inputs_that_would_share_an_output_are_refused(tmp_path):
         plan(["1/a.wav", "2/a.flac"], tmp_path, "txt", True)
 
 
+@pytest.mark.parametrize("name", ["one.json", "all.srt", "text.txt"])
+def test_several_inputs_do_not_become_a_folder_with_the_name_of_a_file(tmp_path, name):
+    with pytest.raises(ConfigError, match="2 inputs need a folder"):
+        plan(["a.wav", "b.wav"], tmp_path / name, "txt", True)
+    assert not (tmp_path / name).exists()
+    (tmp_path / name).mkdir()  # asked for by whoever made it
+    assert len(plan(["a.wav", "b.wav"], tmp_path / name, "txt", True)) == 2
+
+
+def test_what_cannot_be_written_is_called_as_it_was_asked_for(tmp_path):
+    path = tmp_path / "gone" / "x.txt"
+    with pytest.raises(ConfigError, match=r"gone/x\.txt cannot be written"), written_whole(path):
+        pass
+
+
 def test_an_output_is_there_whole_or_not_at_all(tmp_path):
     path = tmp_path / "x.txt"
     with written_whole(path) as out:

@@ -26,7 +26,7 @@ class Resampler:
         if not low <= sample_rate <= high:
             raise AudioError(
                 f"a sample rate of {sample_rate} Hz is outside {low} to {high} Hz; "
-                "pass the rate of the samples, for example sample_rate=48000."
+                "give the true rate of the samples, or resample them to 16000 Hz first."
             )
         self.sample_rate = int(sample_rate)
         self._downmix = Downmix(self.sample_rate)

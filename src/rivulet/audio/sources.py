@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -18,6 +19,7 @@ STANDARD_INPUT = "standard input"
 NEEDS_SEEKING = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"})
 """Boxes an MP4 or QuickTime file begins with; its table of contents may come last."""
 RETRY_S = 0.01  # between reads of a pipe that does not block
+ADDRESS = re.compile(r"(https?|ftps?|rtsp|s3|gs|file):/+(.*)", re.IGNORECASE)  # Path joins slashes
 CANNOT = {
     errno.ENOENT: "does not exist; check the spelling and the folder {folder}",
     errno.ENOTDIR: "does not exist; check the spelling and the folder {folder}",
@@ -195,6 +197,12 @@ def check_path(path: Path) -> None:
 
 
 def _why(path: Path, error: OSError) -> str:
+    address = ADDRESS.match(str(path))
+    if address and error.errno == errno.ENOENT:
+        return (
+            f"{address[1]}://{address[2]} is an address and no file; download it first, for "
+            "example with `curl -LO`, and give the file."
+        )
     known = CANNOT.get(error.errno or 0)
     if known is None:
         return f"{path} cannot be read ({error.strerror}); copy it elsewhere and try again."

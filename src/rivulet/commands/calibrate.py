@@ -1,7 +1,11 @@
-"""`rivulet calibrate`: measure a model's priors, word delay and confidence, and store them."""
+"""`rivulet calibrate`: measure a model's priors, word delay and confidence.
+
+What was measured is written into the model's config.json, unless --dry-run is given.
+"""
 
 import argparse
 import json
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +15,7 @@ from rivulet.errors import ConfigError
 
 if TYPE_CHECKING:
     from rivulet.corpora.manifest import Utterance
+    from rivulet.decoding.settings import TimingConfig
     from rivulet.recognizer import Recognizer
 
 
@@ -19,7 +24,10 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "calibrate", help="store a model's priors, word delay, confidence", description=__doc__
     )
-    parser.add_argument("model", type=Path, metavar="DIR", help="a checkpoint folder")
+    parser.add_argument(
+        "model", type=Path, metavar="DIR", help="a checkpoint folder, which is changed"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="measure only; change no file")
     parser.add_argument("--manifest", type=Path, required=True, metavar="FILE.tsv")
     parser.add_argument(
         "--reference", type=Path, metavar="WORDS.ctm", help="measure the delay: see `rivulet align`"
@@ -57,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     utterances = spread(read_manifest(args.manifest), args.limit)
     numbers: dict[str, Any] = {"calibrate": str(args.model)}
     if args.priors:
-        numbers |= _priors(args.model, utterances)
+        numbers |= _priors(args, utterances)
     if args.reference is not None or args.confidence:
         recognizer = Recognizer.load(args.model, decoder=args.decoder)
         numbers["decoder"] = recognizer.settings.name
@@ -65,17 +73,20 @@ def run(args: argparse.Namespace) -> int:
             numbers |= _delay(args, recognizer, utterances)
         if args.confidence:
             numbers |= _confidence(args, recognizer, utterances)
+    kept = "nothing was changed" if args.dry_run else f"stored in {args.model / 'config.json'}"
+    print(f"rivulet: {kept}", file=sys.stderr)
     print(json.dumps(numbers))
     return 0
 
 
-def _priors(model: Path, utterances: "list[Utterance]") -> dict[str, Any]:
+def _priors(args: argparse.Namespace, utterances: "list[Utterance]") -> dict[str, Any]:
     from rivulet import checkpoint
     from rivulet.evaluation.calibration import phone_priors
 
-    loaded = checkpoint.load(model)
+    loaded = checkpoint.load(args.model)
     priors = phone_priors(loaded, map(load_samples, utterances))
-    checkpoint.store_beam(model, replace(loaded.beam, priors=priors))
+    if not args.dry_run:
+        checkpoint.store_beam(args.model, replace(loaded.beam, priors=priors))
     named = dict(zip(loaded.phones.tokens if loaded.phones else (), priors, strict=True))
     print(" ".join(f"{phone} {prior:.2f}" for phone, prior in named.items()))
     return {"clips": len(utterances), "priors": named}
@@ -84,7 +95,6 @@ def _priors(model: Path, utterances: "list[Utterance]") -> dict[str, Any]:
 def _delay(
     args: argparse.Namespace, recognizer: "Recognizer", utterances: "list[Utterance]"
 ) -> dict[str, Any]:
-    from rivulet import checkpoint
     from rivulet.evaluation.calibration import measure_delay
     from rivulet.evaluation.ctm import read_ctm
 
@@ -99,15 +109,22 @@ def _delay(
     name = (
         args.name or f"{delay.words} words of {args.manifest.name}, times of {args.reference.name}"
     )
-    if recognizer.settings.name == "greedy":
-        checkpoint.store_timing(args.model, delay.timing(name))
-    else:
-        beam = checkpoint.load(args.model).beam
-        checkpoint.store_beam(args.model, replace(beam, timing=delay.timing(name)))
+    if not args.dry_run:
+        _store_timing(args.model, recognizer.settings.name, delay.timing(name))
     print(f"{delay.words} words of {len(clips)} clips")
     print(f"start {1000 * delay.start_s:.0f} ms late (spread {1000 * delay.start_spread_s:.0f} ms)")
     print(f"end   {1000 * delay.end_s:.0f} ms late (spread {1000 * delay.end_spread_s:.0f} ms)")
     return {"clips": len(clips), **asdict(delay)}
+
+
+def _store_timing(model: Path, decoder: str, timing: "TimingConfig") -> None:
+    from rivulet import checkpoint
+
+    if decoder == "greedy":
+        checkpoint.store_timing(model, timing)
+    else:
+        beam = checkpoint.load(model).beam
+        checkpoint.store_beam(model, replace(beam, timing=timing))
 
 
 def _confidence(
@@ -131,8 +148,9 @@ def _confidence(
     name = args.name or f"every second utterance of {args.manifest.name}"
     fitted = fit(found[0], name)
     measured = reliability(found[1], fitted)
-    beam = checkpoint.load(args.model).beam
-    checkpoint.store_beam(args.model, replace(beam, confidence=fitted, min_log_prob=floor))
+    if not args.dry_run:
+        beam = checkpoint.load(args.model).beam
+        checkpoint.store_beam(args.model, replace(beam, confidence=fitted, min_log_prob=floor))
     print(f"{'confidence':>12} {'words':>7} {'mean':>7} {'hits':>7}")
     for place, group in enumerate(measured.bins):
         tenth = f"{place / 10:.1f}-{(place + 1) / 10:.1f}"

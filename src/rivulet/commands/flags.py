@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rivulet.acoustic.names import DEFAULT_ENGINE, ENGINES
 from rivulet.endpoint import EndpointConfig
-from rivulet.errors import ConfigError
+from rivulet.errors import ConfigError, reason
 from rivulet.events import Final, Partial
 from rivulet.text.subtitles import SubtitleLayout
 
@@ -129,14 +129,18 @@ def read_hot_words(phrases: Sequence[str], file: Path | None) -> dict[str, float
     """Return phrases and boosts from `PHRASE[=NATS]`, the file's first.
 
     Raises:
-        ConfigError: the file cannot be read, or a boost is no number.
+        ConfigError: the file cannot be read, a phrase is empty, or a boost is no number.
     """
     lines: list[str] = []
     if file is not None:
         try:
             lines = file.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"the hot words in {file} cannot be read ({error}).") from error
+            raise ConfigError(
+                f"the hot words in {file} cannot be read ({reason(error)})."
+            ) from error
+    if not all(phrase.strip() for phrase in phrases):
+        raise ConfigError("--hot-word '' names 0 words; give a phrase, or leave it out.")
     found = {}
     for entry in [*(line.split("#")[0].strip() for line in lines), *phrases]:
         phrase, separator, boost = entry.rpartition("=")

@@ -11,6 +11,7 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, TextIO, cast
 
 from rivulet.errors import ConfigError
+from rivulet.writers import FORMATS
 
 STANDARD_INPUT = "-"
 SPOOL_BYTES = 1 << 20  # of a text that waits for its turn in memory; the rest waits on the disk
@@ -128,6 +129,11 @@ def plan(
 def _in_folder(names: Sequence[str], folder: Path, suffix: str) -> tuple[Job, ...]:
     if folder.is_file():
         raise ConfigError(f"{folder} is a file and {len(names)} inputs need a folder.")
+    if len(names) > 1 and not folder.exists() and folder.suffix.removeprefix(".") in FORMATS:
+        raise ConfigError(
+            f"{len(names)} inputs need a folder and {folder} is named like one file; name a folder "
+            "with --output, or run them apart."
+        )
     stems = [_stem(name) for name in names]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
@@ -187,12 +193,12 @@ def written_whole(path: Path) -> Iterator[TextIO]:
     """
     whole = Path(os.path.realpath(path))
     if whole.exists() and not whole.is_file():
-        with _opened(path) as out:
+        with _opened(path, path) as out:
             yield out
         return
     part = whole.with_name(f".{whole.name}.part")
     try:
-        with _opened(part) as out:
+        with _opened(part, path) as out:
             yield out
         _put(part, whole)
     except BaseException:
@@ -202,18 +208,19 @@ def written_whole(path: Path) -> Iterator[TextIO]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
+def _opened(path: Path, asked: Path) -> Iterator[TextIO]:
+    """Open `path`, which the user knows as `asked`."""
     try:
         out = path.open("w", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise _unwritable(asked, error) from error
     try:
         yield out
         out.flush()
         with suppress(OSError):  # a pipe has nothing to sync
             os.fsync(out.fileno())
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise _unwritable(asked, error) from error
     finally:
         with suppress(OSError):  # what a full disk did not take is tried again, and fails again
             out.close()

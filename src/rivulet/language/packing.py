@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rivulet.errors import LanguageModelError
+from rivulet.errors import LanguageModelError, reason
 from rivulet.language.arpa_tables import read_arpa
 from rivulet.language.kenlm_binary import MAGIC, read_kenlm
 from rivulet.language.packed import PackedFile, Sections, open_mapped, pack
@@ -45,7 +45,9 @@ def read_tables(path: Path, words: tuple[str, ...]) -> NGramTables:
         with path.open("rb") as file:
             binary = file.read(len(MAGIC)) == MAGIC
     except OSError as error:
-        raise LanguageModelError(f"{path} cannot be read ({error}); name another.") from error
+        raise LanguageModelError(
+            f"{path} cannot be read ({reason(error)}); name another."
+        ) from error
     return read_kenlm(path, words) if binary else read_arpa(path, words)
 
 

@@ -11,7 +11,7 @@ from platformdirs import user_cache_path
 from rivulet.acoustic.config import ModelConfig
 from rivulet.acoustic.features import FeatureConfig
 from rivulet.configs import read_config
-from rivulet.errors import ConfigError
+from rivulet.errors import ConfigError, reason
 from rivulet.training.augment import AugmentConfig
 from rivulet.training.denominator import ORDERS
 from rivulet.training.targets import is_phones
@@ -149,7 +149,7 @@ def read_recipe(path: Path, **overrides: Any) -> Recipe:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
-        raise ConfigError(f"the recipe {path} cannot be read ({error}).") from error
+        raise ConfigError(f"the recipe {path} cannot be read ({reason(error)}).") from error
     return read_config(Recipe, values | overrides, f"the recipe {path}")
 
 
