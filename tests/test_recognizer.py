@@ -177,7 +177,7 @@ def test_the_network_begins_anew_after_every_five_seconds_of_silence(recognizer)
     rests = []
     for number in range(75):  # 12 s
         stream.accept(np.zeros(block, np.float32))
-        if number and not stream._state[:, start:stop].any():
+        if number and not stream.state[:, start:stop].any():
             rests.append(number * recognizer.block_ms / 1000)
     assert rests == pytest.approx([5.0, 10.0], abs=0.33)
 

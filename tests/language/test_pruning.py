@@ -49,8 +49,8 @@ def without(model, n, place):
 
 def test_the_growth_is_the_relative_entropy_of_the_model_without_the_ngram(model):
     model = pruning.entropy_prune(model, 0.0)  # its weights follow from its probabilities
-    growth = pruning._growth(model, 3)
-    chances = pruning._context_chances(model, 2)
+    growth = pruning.growth_without(model, 3)
+    chances = pruning.context_chances(model, 2)
     for place, words in enumerate(model.grams[2].words):
         every = np.column_stack(
             [np.tile(words[:2], (len(model.vocabulary), 1)), np.arange(len(model.vocabulary))]

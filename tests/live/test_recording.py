@@ -26,7 +26,7 @@ from rivulet.live.recording import (
     export_wav,
 )
 from rivulet.live.replay import ReplayReport, replay
-from rivulet.live.stream import LiveEvent, live_event_to_dict
+from rivulet.live.stream import LiveEvent, LiveStream, live_event_to_dict
 from rivulet.recognizer import Recognizer
 
 
@@ -138,16 +138,16 @@ def test_a_replay_says_where_it_differs(tiny: Recognizer, tmp_path: Path):
     signal = SignalFormat("simulated", 16_000, 1)
     path = tmp_path / "talk.rvl"
     source = SimulatedMicrophone(signal, looped(babble(16_000, 1)), 6.0)
-    listening = LiveSession(tiny, source)
+    live = LiveStream(tiny, signal)
     writer = RecordingWriter(path, RecordingHeader.of(tiny, signal))
     changed = None
     for block in source:
-        events = listening._live.accept(block)
-        if changed is None and events and listening.now_s > 3.0:
-            changed = listening.now_s
+        events = live.accept(block)
+        if changed is None and events and live.now_s > 3.0:
+            changed = live.now_s
             events = [replace(events[0], text="CHANGED"), *events[1:]]  # type: ignore[call-arg]
         writer.write(block, events, 0.0)
-    writer.close(listening._live.finish(), "stopped")
+    writer.close(live.finish(), "stopped")
     report, _ = run_again(path, tiny)
     assert not report.identical
     assert report.difference is not None

@@ -145,7 +145,7 @@ def test_a_process_says_that_the_first_one_ended(monkeypatch):
 
     monkeypatch.setattr(loop.dist, "barrier", barrier)
     second = loop.Rank(1, 2, torch.device("cpu"))
-    with pytest.raises(ConfigError, match="the first process ended"), loop._first_alone(second):
+    with pytest.raises(ConfigError, match="the first process ended"), loop.first_alone(second):
         pass
 
 

@@ -27,6 +27,10 @@ class TimeLine:
 
     _jumps: list[tuple[float, float]] = field(default_factory=list)  # (stream time, total jumped)
 
+    def __len__(self) -> int:
+        """Return how many jumps are remembered."""
+        return len(self._jumps)
+
     def jump(self, at_s: float, seconds: float) -> None:
         """After `at_s` of the stream the session is `seconds` further on."""
         self._jumps.append((at_s, self._total + seconds))

@@ -61,7 +61,7 @@ def train(
     rank = _join()
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed + rank.index)
-    with _first_alone(rank):
+    with first_alone(rank):
         prepared = prepare(recipe, data, folder, start, rank.world_size)
     state = _train_state(recipe, prepared, rank, start)
     denominator = prepared.denominator and prepared.denominator.to(rank.device)
@@ -235,7 +235,7 @@ def _join() -> Rank:
 
 
 @contextlib.contextmanager
-def _first_alone(rank: Rank) -> Iterator[None]:
+def first_alone(rank: Rank) -> Iterator[None]:
     """Let the first process decode and write files before the others look for them."""
     if rank.world_size > 1 and rank.index > 0:
         try:

@@ -36,7 +36,7 @@ def entropy_prune(model: BackoffModel, threshold: float) -> BackoffModel:
     """
     kept: list[Kept] = []
     for n in range(model.order, 1, -1):
-        keep = _growth(model, n) >= threshold
+        keep = growth_without(model, n) >= threshold
         if kept:
             longer = model.grams[n].words[kept[0]]
             keep[model.find(longer[:, :-1])[0]] = True
@@ -47,7 +47,7 @@ def entropy_prune(model: BackoffModel, threshold: float) -> BackoffModel:
     return smaller
 
 
-def _growth(model: BackoffModel, n: int) -> Floats:
+def growth_without(model: BackoffModel, n: int) -> Floats:
     """Return by how much the perplexity grows without each n-gram, (N,), relative."""
     grams, contexts = model.grams[n - 1], model.grams[n - 2]
     prefix = grams.keys // len(model.vocabulary)
@@ -58,11 +58,11 @@ def _growth(model: BackoffModel, n: int) -> Floats:
     share = np.maximum(1.0 - np.bincount(prefix, by_shorter, size), 1e-12)[prefix]
     backoff, new_backoff = left / share, (left + own) / (share + by_shorter)
     change = own * np.log(by_shorter * new_backoff / own) + left * np.log(new_backoff / backoff)
-    growth: Floats = np.expm1(-_context_chances(model, n - 1)[prefix] * change)
+    growth: Floats = np.expm1(-context_chances(model, n - 1)[prefix] * change)
     return growth
 
 
-def _context_chances(model: BackoffModel, n: int) -> Floats:
+def context_chances(model: BackoffModel, n: int) -> Floats:
     """Return the probability of each n-gram itself, (N,); a sentence begins as often as it ends."""
     words = model.grams[n - 1].words
     first = 10.0 ** model.grams[0].log_probs[words[:, 0]]
