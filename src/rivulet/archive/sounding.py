@@ -21,6 +21,7 @@ Keys = npt.NDArray[np.int64]
 
 FILE_BITS = 32
 MOST_PLACES = 300_000  # looked at for one query, the words that sound best first: 0.3 s
+MOST_FILES = 500  # looked at closely, those with the least cost
 SHORTEST = 3  # phones: what is shorter sounds like too much
 
 
@@ -46,6 +47,13 @@ class Places:
     def files(self) -> Keys:
         """The ids of the files."""
         return np.unique(self.first >> FILE_BITS)
+
+    def least(self, files: Keys) -> npt.NDArray[np.float64]:
+        """Return the least cost in each of `files`, which are in order and all have some."""
+        inside = self.within(files)
+        least = np.full(len(files), np.inf)
+        np.minimum.at(least, np.searchsorted(files, inside.first >> FILE_BITS), inside.cost)
+        return least
 
     def within(self, files: Keys) -> "Places":
         """Return those in some files."""
@@ -78,16 +86,22 @@ class Sounding:
         wanted = [_Wanted(self, term) for term in query.terms]
         files: Keys | None = None
         budget = _Budget(self._index)
-        for term, place in sorted(
-            ((one, place) for one in wanted for place in range(len(one.words))),
-            key=lambda item: budget.count(item[0].alternatives[item[1]]),
-        ):
+        parts = [(one, place) for one in wanted for place in range(len(one.words))]
+        if len(parts) > 1:  # the rare ones first
+            parts.sort(key=lambda part: budget.count(part[0].alternatives[part[1]]))
+        for term, place in parts:
             files = term.look(place, budget, files)
         return self._ranked(wanted, files if files is not None else np.zeros(0, np.int64))
 
     def _ranked(self, wanted: "Sequence[_Wanted]", files: Keys) -> list[tuple[float, int, Span]]:
         phones = sum(term.phones for term in wanted)
-        by_file = [_by_file(term.chained().within(files)) for term in wanted]
+        chains = [term.chained() for term in wanted]
+        for chain in chains:
+            files = np.intersect1d(files, chain.files)
+        if len(files) > MOST_FILES:
+            cheapest = np.sum([chain.least(files) for chain in chains], axis=0)
+            files = np.sort(files[np.argsort(cheapest, kind="stable")[:MOST_FILES]])
+        by_file = [_by_file(chain.within(files)) for chain in chains]
         found = [
             (round(span.cost / phones, 3), number, span)
             for number in set(by_file[0]).intersection(*by_file[1:])
@@ -177,7 +191,7 @@ class _Budget:
         self._index = index
         self._left = MOST_PLACES
         self._counts: dict[str, int] = {}
-        self._read: dict[tuple[str, bytes], Keys] = {}
+        self._read: dict[tuple[str, str | None], Keys] = {}
 
     def count(self, alternatives: Iterable[Alike]) -> int:
         """Return how often any of the words is there; of pairs, the rarer word counts."""
@@ -185,12 +199,12 @@ class _Budget:
 
     def places(self, alternatives: Iterable[Alike], files: Keys | None) -> Places:
         """Return where the alternatives stand, in `files` if they are given."""
+        chosen = None if files is None else json.dumps(files.tolist())
         parts = []
         for alike in alternatives:
-            keys = self._keys(alike.words[0], files)
+            keys = self._keys(alike.words[0], chosen)
             if len(alike.words) == 2 and len(keys):
-                after = self._keys(alike.words[1], files)
-                keys = _followed(keys, after)
+                keys = _followed(keys, self._keys(alike.words[1], chosen))
             last = keys + len(alike.words)
             parts.append(Places(keys, last, np.full(len(keys), alike.cost)))
         return Places.of([part for part in parts if len(part.first)])
@@ -203,22 +217,25 @@ class _Budget:
             self._counts[word] = row[0] if row else 0
         return self._counts[word]
 
-    def _keys(self, word: str, files: Keys | None) -> Keys:
-        """Return where a word stands, in order; nothing if that is too much to read."""
-        mark = word, b"" if files is None else files.tobytes()
-        if mark in self._read:
-            return self._read[mark]
-        sql, values = "SELECT doc << 32 | offset FROM places WHERE term = ?", [word.lower()]
-        if files is not None:
-            sql += " AND doc IN (SELECT value FROM json_each(?))"
-            values.append(json.dumps(files.tolist()))
-        elif self._count(word) > self._left:
-            return np.zeros(0, np.int64)
-        rows = self._index.connection.execute(sql, values).fetchall()
-        self._left -= len(rows)
-        keys = np.sort(np.array(rows, np.int64).reshape(-1))
-        self._read[mark] = keys
-        return keys
+    def _keys(self, word: str, files: str | None) -> Keys:
+        """Return where a word stands, in order; nothing if that is too much to read.
+
+        Args:
+            word: one token.
+            files: ids in JSON, to look only there; None for everywhere.
+        """
+        mark = word, files
+        if mark not in self._read:
+            sql = "SELECT doc << 32 | offset FROM places WHERE term = ?"
+            values: list[str | int] = [word.lower()]
+            if files is not None:
+                sql += " AND doc IN (SELECT value FROM json_each(?))"
+                values.append(files)
+            rows = self._index.connection.execute(f"{sql} LIMIT ?", [*values, self._left + 1])
+            keys = np.array(rows.fetchall(), np.int64).reshape(-1)
+            self._read[mark] = np.sort(keys) if len(keys) <= self._left else keys[:0]
+            self._left -= len(self._read[mark])
+        return self._read[mark]
 
 
 def _followed(keys: Keys, after: Keys) -> Keys:

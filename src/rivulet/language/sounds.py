@@ -5,7 +5,7 @@ CHICK. `SoundTable.alike` finds the words, and the pairs of words, that sound li
 """
 
 import lzma
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +22,11 @@ Codes = npt.NDArray[np.uint8]
 
 CODES = {phone: np.uint8(code) for code, phone in enumerate(PHONES, 1)}  # 0 is no phone
 TOLERANCE = 0.28  # cost per phone up to which words sound alike; docs/archive.md says what it finds
+LOOKED_FOR = 50  # words, before a table is made of the lexicon
 GUESSES = 3  # pronunciations of a word that no dictionary has
-MOST_ALIKE = 400  # words, and as many pairs, returned for one pronunciation
+MOST_ALIKE = 150  # words returned for one pronunciation
+MOST_PAIRS = 400
+MOST_HALVES = 150  # words considered for either half of a pair
 
 # Where a vowel is spoken: (back, open), both 0 to 1; a diphthong is half-way between its ends.
 VOWELS = {
@@ -101,38 +104,39 @@ class SoundTable:
 
     def __init__(self, entries: Iterable[tuple[str, bytes]]) -> None:
         """Take (word, `coded` phones), none of them empty."""
-        ordered = sorted(entries, key=lambda entry: -len(entry[1]))  # the long ones first
-        self.words = [word for word, _ in ordered]
-        self._lengths = np.array([len(phones) for _, phones in ordered], int)
-        longest = int(self._lengths[0]) if ordered else 0
-        padded = b"".join(phones.ljust(longest, b"\0") for _, phones in ordered)
-        self._codes = np.frombuffer(padded, np.uint8).reshape(len(ordered), longest)
+        listed = list(entries)
+        lengths = np.array([len(phones) for _, phones in listed], int)
+        order = np.argsort(-lengths, kind="stable").tolist()  # the long ones first
+        self.words = [listed[place][0] for place in order]
+        self._lengths = lengths[order]
+        longest = int(lengths.max(initial=0))
+        padded = b"".join(listed[place][1].ljust(longest, b"\0") for place in order)
+        self._codes = np.frombuffer(padded, np.uint8).reshape(len(listed), longest)
 
     def alike(self, phones: bytes, pairs: bool = True) -> list[Alike]:
         """Return the words, and pairs of words if wanted, that sound like `phones`, best first."""
         asked = np.frombuffer(phones, np.uint8)
         bound = TOLERANCE * len(asked)
-        heads = self._costs(self._codes, asked)
-        found = self._singles(heads[:, -1], bound)
+        heads = self._costs(self._columns, asked)
+        found = self._singles(heads[-1], bound)
         if pairs and len(asked) > 1:
-            tails = self._costs(self._reversed, asked[::-1])[:, ::-1]
+            tails = self._costs(self._reversed, asked[::-1])[::-1]
             found += self._pairs(heads, tails, bound)
         return sorted(found, key=lambda alike: (alike.cost, alike.words))
 
     def _singles(self, costs: Costs, bound: float) -> list[Alike]:
-        near = np.flatnonzero(costs <= bound)
-        near = near[np.argsort(costs[near], kind="stable")][:MOST_ALIKE]
         best: dict[str, float] = {}
-        for index in near.tolist():
+        for index in _cheapest(costs, bound, MOST_ALIKE).tolist():
             best.setdefault(self.words[index], float(costs[index]))
         return [Alike((word,), cost) for word, cost in best.items()]
 
     def _pairs(self, heads: Costs, tails: Costs, bound: float) -> list[Alike]:
         """Return pairs: one word sounds like the first j phones, the other like the rest."""
         firsts, seconds, costs = [], [], []
-        for j in range(1, heads.shape[1] - 1):
-            first, second = _cheapest(heads[:, j], bound), _cheapest(tails[:, j], bound)
-            sums = heads[first, j][:, None] + tails[second, j]
+        for j in range(1, len(heads) - 1):
+            first = _cheapest(heads[j], bound, MOST_HALVES)
+            second = _cheapest(tails[j], bound, MOST_HALVES)
+            sums = heads[j, first][:, None] + tails[j, second]
             rows, columns = np.nonzero(sums <= bound)
             firsts.append(first[rows])
             seconds.append(second[columns])
@@ -141,52 +145,59 @@ class SoundTable:
             return []
         first, second, cost = map(np.concatenate, (firsts, seconds, costs))
         best: dict[tuple[str, str], float] = {}
-        for place in np.argsort(cost, kind="stable").tolist():
+        for place in _cheapest(cost, bound, 2 * MOST_PAIRS).tolist():
             pair = self.words[first[place]], self.words[second[place]]
             best.setdefault(pair, float(cost[place]))
-            if len(best) == MOST_PAIRS:
-                break
-        return [Alike(pair, cost) for pair, cost in best.items()]
+        return [Alike(pair, best[pair]) for pair in list(best)[:MOST_PAIRS]]
 
-    def _costs(self, codes: Codes, asked: Codes) -> Costs:
-        """Return (words, len(asked) + 1): what each word costs against the first j phones asked."""
+    def _costs(self, columns: Codes, asked: Codes) -> Costs:
+        """Return (len(asked) + 1, words): what each word costs against the first j phones asked.
+
+        Args:
+            columns: (longest, words), the n-th phones of all words in a row.
+            asked: phones.
+        """
         missed = np.concatenate([[0.0], np.cumsum(DROP[asked])]).astype(np.float32)
-        costs = np.tile(missed, (len(codes), 1))
-        for place in range(codes.shape[1]):
+        costs = np.repeat(missed[:, None], columns.shape[1], axis=1)
+        for place, phone in enumerate(columns):
             count = int(np.searchsorted(-self._lengths, -place, side="left"))  # longer than `place`
-            before, phone = costs[:count].copy(), codes[:count, place]
+            phone = phone[:count]
             extra = DROP[phone]
-            costs[:count, 0] = before[:, 0] + extra
+            diagonal = costs[0, :count].copy()
+            costs[0, :count] += extra
             for j, code in enumerate(asked):
-                row = costs[:count, j + 1]
-                np.minimum(
-                    before[:, j] + SUBSTITUTION[code][phone], before[:, j + 1] + extra, out=row
-                )
-                np.minimum(row, costs[:count, j] + DROP[code], out=row)
+                row = costs[j + 1, :count]
+                diagonal += SUBSTITUTION[code][phone]
+                best = np.minimum(diagonal, row + extra)
+                diagonal = row.copy()
+                np.minimum(best, costs[j, :count] + DROP[code], out=row)
         return costs
 
     @cached_property
+    def _columns(self) -> Codes:
+        return np.ascontiguousarray(self._codes.T)
+
+    @cached_property
     def _reversed(self) -> Codes:
-        """The words from their ends."""
+        """The columns of the words from their ends."""
         places = self._lengths[:, None] - 1 - np.arange(self._codes.shape[1])
         turned = np.take_along_axis(self._codes, np.maximum(places, 0), axis=1)
-        return np.where(places >= 0, turned, 0).astype(np.uint8)
+        return np.ascontiguousarray(np.where(places >= 0, turned, 0).astype(np.uint8).T)
 
 
-MOST_PAIRS = 4 * MOST_ALIKE
-MOST_HALVES = 300  # words considered for either half of a pair
-
-
-def _cheapest(costs: Costs, bound: float) -> npt.NDArray[np.intp]:
+def _cheapest(costs: Costs, bound: float, most: int) -> npt.NDArray[np.intp]:
+    """Return where the cheapest are, in their order."""
     near = np.flatnonzero(costs <= bound)
-    return near[np.argsort(costs[near], kind="stable")][:MOST_HALVES]
+    if len(near) > most:
+        near = near[np.argpartition(costs[near], most)[:most]]
+        near.sort()  # of equal costs the first comes first
+    return near[np.argsort(costs[near], kind="stable")]
 
 
 class Pronouncer:
     """How words sound by a language model's folder: lexicon, regular endings, letters.
 
-    Without a folder, or without the files in it, the usual sound of each letter is taken. The
-    lexicon is read when it is first needed, 0.1 s and 20 MB.
+    Without a folder, or without the files in it, the usual sound of each letter is taken.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -209,16 +220,10 @@ class Pronouncer:
         return known[0] if known else None
 
     @cached_property
-    def _lexicon(self) -> Mapping[str, Sequence[str]]:
-        """Word → its pronunciations; nothing is checked, as `read_lexicon` does for decoding."""
+    def _lexicon(self) -> "_Lexicon":
         path = self._folder / LEXICON_FILE if self._folder else None
-        if path is None or not path.is_file():
-            return {}
-        found: dict[str, list[str]] = {}
-        for line in lzma.decompress(path.read_bytes()).decode("ascii").splitlines():
-            word, _, phones = line.partition(" ")
-            found.setdefault(word, []).append(phones)
-        return found
+        there = path is not None and path.is_file()
+        return _Lexicon(lzma.decompress(path.read_bytes()) if path and there else b"")
 
     @cached_property
     def _letters(self) -> G2P | None:
@@ -228,3 +233,35 @@ class Pronouncer:
         ):
             return None
         return G2P.load(folder)
+
+
+class _Lexicon:
+    """Word → its pronunciations; nothing is checked, as `read_lexicon` does for decoding.
+
+    The first few words are looked for in the text: a table of all of them takes a search's time.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._content = b"\n" + content
+        self._left = LOOKED_FOR
+
+    def get(self, word: str) -> list[str]:
+        """Return the pronunciations, none if the word is unknown."""
+        if self._left == 0:
+            return self._table.get(word, [])
+        self._left -= 1
+        begins = b"\n" + word.encode() + b" "
+        found, at = [], self._content.find(begins)
+        while at >= 0:
+            start, end = at + len(begins), self._content.find(b"\n", at + 1)
+            found.append(self._content[start : end if end >= 0 else None].decode("ascii"))
+            at = self._content.find(begins, start)
+        return found
+
+    @cached_property
+    def _table(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for line in self._content.decode("ascii").splitlines()[1:]:
+            word, _, phones = line.partition(" ")
+            found.setdefault(word, []).append(phones)
+        return found
