@@ -82,8 +82,8 @@ def test_a_run_that_is_ended_goes_on(tmp_path, number, status):
     texts = {path.name: path.read_text() for path in out.glob("talks/*.txt")}
     assert sorted(texts) == [f"{n:02}.flac.txt" for n in range(24)]
     assert len(set(texts.values())) == 3
-    if number != signal.SIGKILL:
-        assert all(path.stat().st_mtime_ns == at for path, at in before.items())
+    if number != signal.SIGKILL:  # the one that was being noted just then may be done again
+        assert sum(path.stat().st_mtime_ns != at for path, at in before.items()) <= 1
 
 
 @pytest.mark.parametrize(
