@@ -26,6 +26,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parents[1]
+WORKERS = 0.8  # of the others are workers', where there are any
 DRIVERS = 0.15  # of the kills, at the least, are the driver's
 IGNORED = ("real_time_factor",)  # the only column that may differ from run to run
 
@@ -136,8 +137,9 @@ def kill_one(driver: int, killed: Counter[str], rng: random.Random) -> None:
             os.kill(driver, signal.SIGKILL)
             killed["driver"] += 1
             return
-        chosen = rng.choice(below)
-        kind = "worker" if chosen.ppid() != driver else "process that starts workers"
+        workers = [process for process in below if process.ppid() != driver]
+        chosen = rng.choice(workers if workers and rng.random() < WORKERS else below)
+        kind = "worker" if chosen in workers else "process that starts workers"
         chosen.kill()
         killed[kind] += 1
 
