@@ -26,7 +26,7 @@ from rivulet.recognizer import Recognizer, Stream
 
 ROOT = Path(__file__).parents[1]
 CLIPS = sorted((ROOT / "data").glob("[cs]*/*.flac"))
-PIECE = SAMPLE_RATE // 2  # samples fed at a time
+PIECE = 4 * SAMPLE_RATE  # samples fed at a time: as a recording, eight blocks go through at once
 GRID = 4 * SAMPLE_RATE  # parts are multiples of it: whole pieces and whole blocks of any size
 PART_S = 60  # of every kind of sound without words
 CLIPS_A_ROUND = 8
@@ -123,12 +123,13 @@ class Track:
         """Whether somebody speaks in this part."""
         return self.kind not in MIXED
 
-    def take(self, events: list[Event], block_frames: int) -> None:
-        """Look at the events of one block."""
-        self.blocks += 1
-        at = round(seconds_of(self.blocks * block_frames), 3)
+    def take(self, events: list[Event], blocks: int, block_frames: int) -> None:
+        """Look at the events of one step, of so many blocks."""
+        ends = range(self.blocks + 1, self.blocks + blocks + 1)
+        self.blocks += blocks
+        times = [round(seconds_of(number * block_frames), 3) for number in ends]
         for event in events:
-            self.counts["at_wrong"] += event.at != at
+            self.counts["at_wrong"] += event.at not in times
             if isinstance(event, Final):
                 self._take_final(event)
             elif event.text and not self.is_speech:
@@ -226,10 +227,10 @@ def advance(recognizer: Recognizer, tracks: list[Track], frames: int) -> None:
     """Compute all blocks that wait."""
     streams = [track.stream for track in tracks]
     while any(stream.ready for stream in streams):
-        ready = [stream.ready for stream in streams]
-        for track, was_ready, events in zip(tracks, ready, recognizer.step(streams), strict=True):
-            if was_ready:
-                track.take(events, frames)
+        waiting = [stream.waiting for stream in streams]
+        events = recognizer.step(streams, recognizer.blocks_ahead)
+        for track, before, new in zip(tracks, waiting, events, strict=True):
+            track.take(new, before - track.stream.waiting, frames)
 
 
 def result(

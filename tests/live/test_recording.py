@@ -23,10 +23,10 @@ from rivulet.live.recording import (
     Recording,
     RecordingHeader,
     RecordingWriter,
-    export_wav,
 )
 from rivulet.live.replay import ReplayReport, replay
 from rivulet.live.stream import LiveEvent, LiveStream, live_event_to_dict
+from rivulet.live.wav import export_wav
 from rivulet.recognizer import Recognizer
 
 

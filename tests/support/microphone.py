@@ -88,6 +88,52 @@ def save_tiny_model(folder: Path, seed: int = 12) -> Path:
     return folder
 
 
+SEGMENT_S = 0.25  # of a clip, looked for by itself
+ALIKE = 0.98  # correlation of a segment that came through
+COMMON_HZ = 8_000  # at which two sounds are compared
+
+
+def share_found(
+    wanted: np.ndarray, wanted_hz: int, heard: np.ndarray, heard_hz: int
+) -> tuple[float, bool]:
+    """Look for every quarter of a second of `wanted` in `heard`, both (n,).
+
+    A busy sound server drops sound here and there, which shifts what follows; a wrong rate, order
+    or scale leaves no segment as it was.
+
+    Returns:
+        The share of the segments that are there, and whether all are, at one shift: a whole take.
+    """
+    import soxr
+
+    clip = soxr.resample(wanted, wanted_hz, COMMON_HZ)
+    got = soxr.resample(heard, heard_hz, COMMON_HZ)
+    size = int(SEGMENT_S * COMMON_HZ)
+    loud = 0.05 * np.sqrt(np.mean(clip**2))
+    starts = [s for s in range(0, len(clip) - size, size) if np.std(clip[s : s + size]) > loud]
+    found = [_best_place(clip[start : start + size], got) for start in starts]
+    shifts = [
+        place - start
+        for start, (place, likeness) in zip(starts, found, strict=True)
+        if likeness > ALIKE
+    ]
+    whole = len(shifts) == len(starts) and max(shifts) - min(shifts) <= 2
+    return len(shifts) / len(starts), whole
+
+
+def _best_place(part: np.ndarray, sound: np.ndarray) -> tuple[int, float]:
+    """Return where `part` lies best in `sound`, and its correlation there, 1 for the same shape."""
+    if len(sound) < len(part):
+        return 0, 0.0
+    size = len(sound) + len(part)
+    products = np.fft.irfft(np.fft.rfft(sound, size) * np.conj(np.fft.rfft(part, size)), size)
+    energy = np.cumsum(np.concatenate([[0.0], sound**2]))
+    local = np.sqrt(np.maximum(energy[len(part) :] - energy[: -len(part)], 1e-9))
+    likeness = products[: len(local)] / (local * np.linalg.norm(part))
+    best = int(np.argmax(likeness))
+    return best, float(likeness[best])
+
+
 def sound_server() -> str:
     """Return the address of the tests' PulseAudio, or skip."""
     if not shutil.which("pactl") or not shutil.which("paplay"):

@@ -168,9 +168,9 @@ def read(source: str | os.PathLike[str] | BinaryIO, track: int | None = None) ->
 
 
 def load(source: str | os.PathLike[str] | BinaryIO, track: int | None = None) -> Samples:
-    """Return a whole sound file as mono float32 (n,) at 16 kHz.
+    """Return a whole sound file as mono float32 (n,) at 16 kHz; one without sound is empty.
 
     Raises:
         AudioError: see `AudioFile`; a file that is truncated raises as well.
     """
-    return np.concatenate(list(read(source, track)))
+    return np.concatenate([np.zeros(0, np.float32), *read(source, track)])

@@ -9,6 +9,7 @@ from typing import Any
 from rivulet.acoustic.names import EngineName
 from rivulet.checkpoint.digests import sha256, verified
 from rivulet.errors import CheckpointError
+from rivulet.replacing import replacing
 
 FORMAT = "rivulet-checkpoint"
 VERSION = 1  # raise when an older program would misread the folder
@@ -82,7 +83,13 @@ def read_config(folder: Path) -> dict[str, Any]:
 def change_config(folder: Path, values: dict[str, Any]) -> None:
     """Replace `values` in config.json; nothing else changes."""
     config = read_config(folder) | values
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_config(folder, config)
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Write config.json, the last file of a model: it lists the others."""
+    with replacing(folder / "config.json") as part:
+        part.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def verify(folder: Path, config: dict[str, Any]) -> None:

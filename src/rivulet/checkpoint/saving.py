@@ -1,7 +1,7 @@
 """A checkpoint → a folder, and what may change there later."""
 
-import json
 import lzma
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -29,11 +29,13 @@ from rivulet.checkpoint.folder import (
     find,
     hashed_files,
     listed,
+    write_config,
 )
 from rivulet.checkpoint.loading import load, read_tokens
 from rivulet.decoding.settings import BeamSettings, TimingConfig
 from rivulet.errors import ConfigError
 from rivulet.language.model import LanguageModel
+from rivulet.replacing import replacing
 from rivulet.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -57,17 +59,14 @@ def save(
     if bits not in PRECISIONS:
         raise ConfigError(f"weights cannot have {bits} bits; use {listed(PRECISIONS)}.")
     folder.mkdir(parents=True, exist_ok=True)
-    network = checkpoint.torch.network
-    weights = network.model.state_dict()
-    _write_weights(folder, {name: tensor.numpy() for name, tensor in weights.items()}, bits)
-    statistics = {"mean": network.statistics.mean, "std": network.statistics.std}
-    save_file({k: v.numpy() for k, v in statistics.items()}, folder / STATISTICS_FILE)
-    _write_graphs(folder, checkpoint.torch)
-    _write_tokens(folder / "tokens.txt", checkpoint.tokenizer)
-    if checkpoint.phones is not None:
-        _write_tokens(folder / PHONES_FILE, checkpoint.phones)
     if language_model is not None:
         language_model.save(folder / LM_FOLDER, checkpoint.tokenizer, compress=bits <= 8)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="unfinished-") as name:
+        _write_files(checkpoint, Path(name), bits)
+        for weights in (WEIGHTS_FILE, PACKED_FILE):  # in another precision
+            (folder / weights).unlink(missing_ok=True)
+        for path in Path(name).iterdir():
+            path.replace(folder / path.name)
     config = {
         "format": FORMAT,
         "version": VERSION,
@@ -78,9 +77,22 @@ def save(
         "beam": asdict(checkpoint.beam),
         "sha256": {name: sha256(folder / name) for name in hashed_files(folder)},
     }
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_config(folder, config)
     for path in filter(Path.is_file, folder.rglob("*")):
         path.chmod(0o644)  # safetensors writes for the owner only; a model is there to be read
+
+
+def _write_files(checkpoint: Checkpoint, folder: Path, bits: int) -> None:
+    """Write all that config.json lists but the language model."""
+    network = checkpoint.torch.network
+    weights = network.model.state_dict()
+    _write_weights(folder, {name: tensor.numpy() for name, tensor in weights.items()}, bits)
+    statistics = {"mean": network.statistics.mean, "std": network.statistics.std}
+    save_file({k: v.numpy() for k, v in statistics.items()}, folder / STATISTICS_FILE)
+    _write_graphs(folder, checkpoint.torch)
+    _write_tokens(folder / "tokens.txt", checkpoint.tokenizer)
+    if checkpoint.phones is not None:
+        _write_tokens(folder / PHONES_FILE, checkpoint.phones)
 
 
 def store_timing(folder: Path, timing: TimingConfig) -> None:
@@ -139,13 +151,12 @@ def _write_graphs(folder: Path, engine: "TorchEngine") -> list[Path]:
         for frames, name in GRAPHS["onnx8"].items():
             graphs[name] = export_8bit_graph(engine.network, frames)
     for name, graph in graphs.items():
-        (folder / name).write_bytes(lzma.compress(graph))
+        with replacing(folder / name) as part:
+            part.write_bytes(lzma.compress(graph))
     return [folder / name for name in graphs]
 
 
 def _write_weights(folder: Path, weights: Mapping[str, FloatArray], bits: int) -> None:
-    for name in (WEIGHTS_FILE, PACKED_FILE):
-        (folder / name).unlink(missing_ok=True)
     if bits <= 8:
         (folder / PACKED_FILE).write_bytes(lzma.compress(serialize(quantize(weights, bits))))
     else:

@@ -41,10 +41,12 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         RecordingError: an event differs, the file is damaged, or the model is another.
     """
-    from rivulet.live.recording import Recording, export_wav
+    from rivulet.live.recording import Recording
 
     recording = Recording(args.recording)
     if args.wav is not None:
+        from rivulet.live.wav import export_wav
+
         seconds = export_wav(recording, args.wav)
         sys.stderr.write(f"rivulet: {seconds:.1f} s of sound written to {args.wav}\n")
         return 0

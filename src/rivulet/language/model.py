@@ -9,6 +9,7 @@ A language model is a folder, made by `rivulet lm build`:
 
 import lzma
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ from rivulet.language.g2p_rules import PHONES, guess, looked_up_in
 from rivulet.language.packed import PackedFile
 from rivulet.language.packing import (
     COMPRESSED_FILE,
+    KENLM_FILE,
     PACKED_FILE,
     open_packed_model,
     pack_model,
@@ -33,6 +35,7 @@ from rivulet.language.tables import NGramTables, TableScorer
 from rivulet.tokenizer import Tokenizer
 
 LEXICON_FILE = "lexicon.txt.xz"
+UNFINISHED = "unfinished-"  # folders beside the files; one that is left is of a killed process
 FILES = (PACKED_FILE, COMPRESSED_FILE, LEXICON_FILE, MODEL_FILE, GRAPHONES_FILE)
 
 Phones = tuple[str, ...]
@@ -143,16 +146,19 @@ class LanguageModel:
             compress: take less room, and time when a user begins with it.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        write_lexicon(folder / LEXICON_FILE, self.words, self.pronunciations)
-        packed = self.packed if tokenizer is None else with_pieces(self.packed, tokenizer)
-        write_packed(packed, folder, compress)
-        if not self.g2p:  # of an earlier model in this folder
-            (folder / MODEL_FILE).unlink(missing_ok=True)
-            (folder / GRAPHONES_FILE).unlink(missing_ok=True)
-            return
-        self.g2p.write_graphones(folder)
-        if self.g2p.path.absolute() != (folder / MODEL_FILE).absolute():
-            shutil.copyfile(self.g2p.path, folder / MODEL_FILE)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED) as name:
+            work = Path(name)
+            write_lexicon(work / LEXICON_FILE, self.words, self.pronunciations)
+            packed = self.packed if tokenizer is None else with_pieces(self.packed, tokenizer)
+            write_packed(packed, work, compress)
+            if self.g2p:
+                self.g2p.write_graphones(work)
+                shutil.copyfile(self.g2p.path, work / MODEL_FILE)
+            for file in (*FILES, KENLM_FILE):  # those of an earlier model go
+                if (work / file).is_file():
+                    (work / file).replace(folder / file)
+                else:
+                    (folder / file).unlink(missing_ok=True)
 
     @cached_property
     def packed(self) -> PackedFile:

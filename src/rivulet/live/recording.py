@@ -19,7 +19,6 @@ import json
 import os
 import platform
 import struct
-import wave
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -47,7 +46,6 @@ COUNT = struct.Struct("<I")
 FLAC_CHANNELS = 8  # the format's most; more go into several
 FLAC_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # by channels
 
-WAV_BYTES = (1 << 32) - 4096  # of sound, behind a header of 32-bit lengths
 MAX_JSON = 1 << 26  # bytes of a record's JSON, unpacked
 UNREADABLE = (  # what another program's records, or spoiled ones, raise
     ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError,
@@ -322,33 +320,6 @@ def _unpacked(payload: bytes) -> tuple[dict[str, Any], bytes]:
 def _why(error: Exception) -> str:
     """Return an error's first line."""
     return f"{type(error).__name__} {error}".splitlines()[0][:200]
-
-
-def export_wav(recording: Recording, path: Path) -> float:
-    """Write the device sound to `path`, silence where some was lost; return its seconds."""
-    signal = recording.header.signal
-    frames = 0
-    with wave.open(str(path), "wb") as out:
-        out.setnchannels(signal.channels)
-        out.setsampwidth(2)  # bytes of int16
-        out.setframerate(signal.sample_rate)
-        for recorded in recording:
-            for piece in (*_silence(recorded.block.lost, signal), recorded.block.samples):
-                frames += len(piece)
-                if frames * signal.channels * 2 > WAV_BYTES:
-                    raise RecordingError(
-                        f"{recording.path} has more sound than a WAV can hold, 4 GB: the first "
-                        f"{frames / signal.sample_rate / 3600:.1f} h of it are in {path}."
-                    )
-                out.writeframes(piece.astype("<i2").tobytes())
-    return frames / signal.sample_rate
-
-
-def _silence(samples: int, signal: SignalFormat) -> Iterator[DeviceSamples]:
-    """Yield so many samples in pieces: a machine may have slept for a night."""
-    for start in range(0, samples, signal.sample_rate):
-        count = min(signal.sample_rate, samples - start)
-        yield np.zeros((count, signal.channels), np.int16)
 
 
 def arithmetic(recognizer: Recognizer) -> str:

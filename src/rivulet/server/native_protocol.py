@@ -164,7 +164,7 @@ class NativeProtocol:
             return [Resume(str(command["resume"])[:64], after)]
         self._settings = settings_of(command)
         encoding = command.get("format", "int16")
-        if encoding not in DTYPES:
+        if encoding not in tuple(DTYPES):  # of what cannot be hashed, too
             raise ProtocolError(f"format is {repr(encoding)[:40]}; give int16 or float32.")
         channels = whole_number("channels", command.get("channels", 1), 1, MAX_CHANNELS)
         self._samples = Samples(encoding, channels)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from rivulet import audio
 from rivulet.corpora.manifest import Utterance
 from rivulet.errors import AudioError
+from rivulet.replacing import replacing
 
 PACK_FORMAT = 1  # changes when the layout of the packed file does
 
@@ -79,7 +80,9 @@ def _decode_all(
         own.replace(samples_path)
     finally:
         own.unlink(missing_ok=True)
-    np.save(offsets_path, np.cumsum(lengths))  # last, so that a broken run is done again
+    # last, so that a broken run is done again
+    with replacing(offsets_path) as part, part.open("wb") as file:
+        np.save(file, np.cumsum(lengths))
 
 
 def _decode(path: Path) -> npt.NDArray[np.int16]:

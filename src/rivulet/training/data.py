@@ -13,6 +13,7 @@ from rivulet.acoustic.log_mel import FeatureStatistics
 from rivulet.corpora.manifest import read_manifest
 from rivulet.errors import ConfigError
 from rivulet.language.files import open_packed
+from rivulet.replacing import replacing
 from rivulet.tokenizer import Tokenizer
 from rivulet.training import targets
 from rivulet.training.augment import AugmentConfig
@@ -208,7 +209,8 @@ def _statistics(
 
 
 def _store_statistics(statistics: FeatureStatistics, path: Path) -> None:
-    save_file({"mean": statistics.mean, "std": statistics.std}, path)
+    with replacing(path) as part:
+        save_file({"mean": statistics.mean, "std": statistics.std}, part)
 
 
 def _write_settings(
@@ -216,4 +218,5 @@ def _write_settings(
 ) -> None:
     tokens = {head.name: list(head.tokenizer.tokens) for head in heads}
     settings = {"recipe": asdict(recipe), "data": asdict(data), "tokens": tokens}
-    (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=1) + "\n")
+    with replacing(folder / SETTINGS_FILE) as part:
+        part.write_text(json.dumps(settings, indent=1) + "\n")

@@ -1,6 +1,7 @@
 """What a run tells: a progress bar, two CSV files, and a picture of the curves."""
 
 import csv
+import math
 import time
 from pathlib import Path
 from types import TracebackType
@@ -9,6 +10,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from rivulet.replacing import replacing
 from rivulet.training.resume import Progressed
 
 STEPS_FILE, DEV_FILE, PICTURE = "steps.csv", "dev.csv", "curves.png"
@@ -90,6 +92,25 @@ class TrainingLog:
             if new:
                 writer.writeheader()
             writer.writerow({k: f"{v:.6g}" for k, v in row.items()})
+
+
+def forget_after(folder: Path, step: int) -> None:
+    """Drop what a run noted after the `step` at which it goes on: it will note it again."""
+    for path in (folder / STEPS_FILE, folder / DEV_FILE):
+        if not path.exists():
+            continue
+        lines = path.read_text().splitlines(keepends=True)
+        kept = [line for line in lines[1:] if line.endswith("\n") and _step_of(line) <= step]
+        with replacing(path) as part:
+            part.write_text("".join([*lines[:1], *kept]))
+
+
+def _step_of(line: str) -> float:
+    """Return the step of a row, which begins with epoch and step; infinity if it is none."""
+    try:
+        return float(line.split(",")[1])
+    except (IndexError, ValueError):
+        return math.inf
 
 
 def draw_curves(folder: Path) -> Path | None:

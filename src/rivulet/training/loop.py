@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch.nn.parallel import DistributedDataParallel
 
 from rivulet.errors import ConfigError
+from rivulet.replacing import replacing
 from rivulet.training import targets
 from rivulet.training.batches import Batch, load_batches
 from rivulet.training.config import DataConfig, Recipe
@@ -30,7 +31,7 @@ from rivulet.training.heads import (
     denominator_loss,
 )
 from rivulet.training.initial_weights import BEST_FILE, InitialWeights
-from rivulet.training.log import TrainingLog, say
+from rivulet.training.log import TrainingLog, forget_after, say
 from rivulet.training.optimizer import make_optimizers, step_all
 from rivulet.training.precision import autocast
 from rivulet.training.resume import Progressed, TrainState, load_point, on_cpu, save_point
@@ -76,6 +77,8 @@ def train(
     steps_wanted = min(steps, recipe.max_steps or steps)
     at = load_point(folder / RESUME_FILE, state)
     loud = rank.index == 0
+    if loud:
+        forget_after(folder, at.step)
     saved = time.monotonic()
     with TrainingLog(folder, steps_wanted, recipe.log_every, loud) as log:
         while at.epoch < recipe.epochs and at.step < steps_wanted:
@@ -124,7 +127,8 @@ def _measure(
     wer = min(words or errors.values())  # a run that writes phones only is judged by them
     if wer <= at.best_wer or recipe.mmi_head is not None:
         at.best_wer = min(wer, at.best_wer)
-        save_file(on_cpu(state.average.state_dict()), folder / BEST_FILE)
+        with replacing(folder / BEST_FILE) as part:
+            save_file(on_cpu(state.average.state_dict()), part)
     save_point(folder / RESUME_FILE, state, at)
 
 

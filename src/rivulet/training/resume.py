@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from rivulet.replacing import replacing
 from rivulet.training.heads import HeadedModel
 from rivulet.training.optimizer import Optimizers, moments, restore_moments
 
@@ -63,9 +64,8 @@ def save_point(path: Path, state: TrainState, progressed: Progressed, half: bool
     tensors["random"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random_cuda"] = torch.cuda.get_rng_state()
-    new = path.with_suffix(".new")
-    save_file(tensors, new, metadata={"progress": json.dumps(asdict(progressed))})
-    new.replace(path)
+    with replacing(path) as part:
+        save_file(tensors, part, metadata={"progress": json.dumps(asdict(progressed))})
 
 
 def load_point(path: Path, state: TrainState) -> Progressed:

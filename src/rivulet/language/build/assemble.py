@@ -14,7 +14,13 @@ from rivulet.language.build.g2p_training import SpellingErrors
 from rivulet.language.build.kenlm_tools import Tools, check_order
 from rivulet.language.build.lexicon import Pronunciations
 from rivulet.language.g2p import G2P
-from rivulet.language.model import FILES, LEXICON_FILE, LanguageModel, Perplexity
+from rivulet.language.model import (
+    FILES,
+    LEXICON_FILE,
+    UNFINISHED,
+    LanguageModel,
+    Perplexity,
+)
 from rivulet.text.normalize import normalize
 
 ALL = "all"  # the name of the whole beside its sets
@@ -114,7 +120,9 @@ def build(config: BuildConfig, folder: Path, shipped: Path, tools: Tools) -> Bui
     names = config.dictionaries or (str(shipped / LEXICON_FILE),)
     dictionaries = {Path(name).name: lexicon.read_dictionary(name) for name in names}
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="unfinished-") as name:
+    for left in folder.glob(UNFINISHED + "*"):  # of a build that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED) as name:
         work = Path(name)
         ngrams, counts = _ngrams(config, lexicon.merge(dictionaries.values()), tools, work)
         g2p, errors = _g2p(config, dictionaries, shipped, tools, work)
