@@ -22,6 +22,7 @@ from typing import Any
 from rivulet import checkpoint
 from rivulet.evaluation.speed import this_machine
 from rivulet.language.model import LanguageModel
+from rivulet.training.export import FEW_BITS, moments_on
 
 ROOT = Path(__file__).resolve().parent.parent
 MEGABYTE = 1_000_000
@@ -106,7 +107,9 @@ def ship(model: Shipped, args: argparse.Namespace, lists: dict[str, list[str]]) 
     """Make one model, calibrate it and measure it; return the numbers for its card."""
     folder = args.output / model.name
     flags = vars(args)
-    export(args.weights, folder, model, flags[f"{model.name}_lm"], flags[f"{model.name}_beam"])
+    beam = flags[f"{model.name}_beam"]
+    speech = args.speech / "train.tsv"
+    export(args.weights, folder, model, flags[f"{model.name}_lm"], beam, speech)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / MEGABYTE
     if size > model.limit_mb:
         raise SystemExit(f"{folder} has {size:.1f} MB where {model.limit_mb} are allowed.")
@@ -126,15 +129,21 @@ def ship(model: Shipped, args: argparse.Namespace, lists: dict[str, list[str]]) 
 
 
 def export(
-    weights: Path, folder: Path, model: Shipped, language_model: Path, beam: dict[str, Any]
+    weights: Path,
+    folder: Path,
+    model: Shipped,
+    language_model: Path,
+    beam: dict[str, Any],
+    speech: Path,
 ) -> None:
-    """Write the checkpoint, once."""
+    """Write the checkpoint, once; few bits are rounded by what the network makes of `speech`."""
     if (folder / "config.json").exists():
         return
     loaded = checkpoint.load(weights, "torch")
     config = replace(loaded.beam.config, **beam)
     named = replace(loaded, name=model.name, beam=replace(loaded.beam, config=config))
-    checkpoint.save(named, folder, model.bits, LanguageModel.load(language_model))
+    moments = moments_on(named, [speech]) if model.bits <= FEW_BITS else None
+    checkpoint.save(named, folder, model.bits, LanguageModel.load(language_model), moments)
 
 
 def command(log: Path, words: Sequence[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 from support import ROOT, small_checkpoint
 
 from rivulet import checkpoint
+from rivulet.acoustic.moments import input_moments
 from rivulet.acoustic.quantization import StoredWeights, quantize
 from rivulet.checkpoint import HASHED, PACKED_FILE, WEIGHTS_FILE
 from rivulet.decoding.settings import TimingConfig
@@ -68,6 +69,35 @@ def test_a_row_with_one_large_value_is_clipped_where_that_errs_least():
     assert np.square(clipped).sum() < np.square(whole).sum()
     zeros = np.zeros((2, 5), np.float32)
     assert np.array_equal(StoredWeights(quantize({"w": zeros}, 6))["w"], zeros)
+
+
+def test_a_matrix_is_rounded_so_that_its_outputs_stay():
+    """Inputs that move together let one weight make up for another's error."""
+    random = np.random.default_rng(3)
+    inputs = random.standard_normal((500, 8)) @ random.standard_normal((8, 64))
+    inputs += 0.1 * random.standard_normal(inputs.shape)
+    matrix = random.standard_normal((20, 64)).astype(np.float32)
+    moments = {"w": (inputs.T @ inputs / len(inputs)).astype(np.float32)}
+    off = {}
+    for name, known in (("alone", None), ("together", moments)):
+        stored = quantize({"w": matrix}, 4, known)
+        assert np.abs(stored["w"]).max() <= 7
+        off[name] = np.square(inputs @ (StoredWeights(stored)["w"] - matrix).T).mean()
+    assert off["together"] < 0.3 * off["alone"]
+    silent = {"w": np.zeros((64, 64), np.float32)}  # nothing was heard: nothing makes up
+    plain, quiet = (StoredWeights(quantize({"w": matrix}, 4, m))["w"] for m in (None, silent))
+    assert np.abs(quiet - matrix).max() < 1.5 * np.abs(plain - matrix).max()
+
+
+def test_the_moments_of_a_network_are_those_of_what_its_matrices_multiply():
+    model = small_checkpoint().torch.model
+    frames = torch.randn(1, 40, model.config.n_mels, generator=torch.Generator().manual_seed(1))
+    moments = input_moments(model, [frames, frames])
+    weights = {n: t for n, t in model.state_dict().items() if t.dim() > 1 and "row" not in n}
+    assert {n: len(m) for n, m in moments.items()} == {n: t[0].numel() for n, t in weights.items()}
+    outputs, _ = model.encode(frames, model.initial_state(1))
+    expected = outputs[-1][0].T @ outputs[-1][0] / outputs[-1].shape[1]
+    torch.testing.assert_close(torch.from_numpy(moments["output.weight"]), expected)
 
 
 def test_other_numbers_of_bits_are_refused(tmp_path):

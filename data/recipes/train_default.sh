@@ -24,7 +24,7 @@ rivulet train --recipe "$here/default.json" --train "$lists"/train*.tsv --dev "$
 
 export_model() { # NAME BITS
     rivulet export "$out/run" --head bpe-1000 --phones phones --bits "$2" --name "$1" --beam "$shipped/$1" \
-        --language-model "$shipped/$1/lm" --output "$out/$1"
+        --language-model "$shipped/$1/lm" --rounding-speech "$lists"/train*.tsv --output "$out/$1"
 }
 calibrate() { # after a rehearsal nothing is recognized, and that is no failure
     rivulet calibrate "$@" || [ -n "${STEPS:-}" ]

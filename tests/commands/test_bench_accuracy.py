@@ -122,12 +122,41 @@ def test_parts_and_systems_stand_side_by_side(
     assert document["machine"]["systems"]["vosk"]["rtf"]["all"] >= 0.0
     full = json.loads((tmp_path / "a.json").read_text())
     clips = full.pop("clips")
+    assert {name: len(pairs) for name, pairs in full.pop("clips_s").items()} == {
+        "rivulet": 4,
+        "vosk": 4,
+    }
     assert full == document
     assert clips[2]["reference"] == "SIX'S SEVEN EIGHT NINE"  # the same normalization for all
     assert [clips[2]["hypotheses"][name]["text"] for name in ("rivulet", "vosk")] == [
         "SIX'S SEVEN EIGHT",
         "SIX'S",
     ]
+
+
+def test_what_a_system_wrote_in_an_earlier_run_is_compared_anew(
+    manifest: Path, parrots: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.json"
+    assert main(bench(manifest, "--json", str(path))) == 0
+    first = json.loads(path.read_text())
+    parrots["rivulet"], parrots["vosk"] = {}, None  # one has changed, one cannot run
+    rows = json.loads(path.read_text())
+    for row in rows["clips"]:
+        del row["hypotheses"]["rivulet"]
+    del rows["systems"]["rivulet"]
+    path.write_text(json.dumps(rows))
+    capsys.readouterr()
+    assert main(bench(manifest, "--reuse", str(path))) == 0
+    document = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert document["all"]["vosk"]["wer"] == first["all"]["vosk"]["wer"]
+    assert document["all"]["rivulet"]["deletions"] == 9
+    assert document["machine"]["systems"]["vosk"] == first["machine"]["systems"]["vosk"]
+    assert main(bench(manifest, "--reuse", str(path), "--limit", "2")) != 0
+    assert "has 4 clips, which are not the 2 of this run" in capsys.readouterr().err
+    path.write_text("{}")
+    assert main(bench(manifest, "--reuse", str(path))) != 0
+    assert "cannot be read as results of bench accuracy" in capsys.readouterr().err
 
 
 def test_two_runs_differ_in_the_machine_alone(

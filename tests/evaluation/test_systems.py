@@ -227,12 +227,16 @@ def test_sherpa_is_read_until_it_has_no_more_and_reset_at_endpoints(
 
 def test_whisper_settles_what_two_runs_agree_on(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = iter([" The old", " The cold man", " The cold man", " The cold man"])
+    vocabulary = {"The": 7, "2": 3, " 10": 1, "<|0.00|>": 9, "$": 4}
 
     class Model:
+        hf_tokenizer = SimpleNamespace(get_vocab=lambda: vocabulary)
+
         def __init__(self, name: str, **options: object) -> None:
             assert (name, options["cpu_threads"]) == ("tiny.en", 1)
 
         def transcribe(self, sound: np.ndarray, **options: object) -> tuple[list[object], None]:
+            assert options["suppress_tokens"] == [-1, 1, 3, 4]  # what writes numbers as digits
             ends = min(len(sound) / 16_000, 2.5)  # the speech is over after 2.5 s
             said = [SimpleNamespace(word=f" {word}", end=ends) for word in next(runs).split()]
             return [SimpleNamespace(words=said)], None
@@ -255,6 +259,9 @@ def test_whisper_settles_what_two_runs_agree_on(monkeypatch: pytest.MonkeyPatch)
     assert [e.stable for e in events if isinstance(e, Partial)] == [0, 1, 3]
     assert [e.at for e in events] == [1.0, 2.0, 3.0, 4.0]
     assert system.size_bytes == folder_bytes(ROOT / "tests" / "golden")
+    runs = iter([" In one piece"])  # one run, for nothing is new at the end
+    heard = hear(system.stream(), np.zeros(64_000, np.float32), 64_000)
+    assert texts(heard)[-1] == ("Final", "IN ONE PIECE")
 
 
 # bad input

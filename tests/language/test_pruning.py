@@ -7,6 +7,7 @@ import pytest
 from support.language import TinyModel
 
 from rivulet.language.build import arpa, pruning
+from rivulet.language.build.marginals import marginals, refit
 
 SENTENCES = ["THE CAT SAT", "THE CAT SAT ON THE MAT", "A DOG SAT", "THE DOG RAN", "A CAT RAN ON"]
 
@@ -49,8 +50,8 @@ def without(model, n, place):
 
 def test_the_growth_is_the_relative_entropy_of_the_model_without_the_ngram(model):
     model = pruning.entropy_prune(model, 0.0)  # its weights follow from its probabilities
-    growth = pruning.growth_without(model, 3)
-    chances = pruning.context_chances(model, 2)
+    chances = marginals(model)[1]
+    growth = pruning.growth_without(model, 3, chances)
     for place, words in enumerate(model.grams[2].words):
         every = np.column_stack(
             [np.tile(words[:2], (len(model.vocabulary), 1)), np.arange(len(model.vocabulary))]
@@ -70,6 +71,49 @@ def test_a_pruned_model_sums_to_one_and_keeps_the_rest_as_it_was(model, threshol
         assert sums(pruned, length) == pytest.approx(1.0, abs=1e-6)
     for part in pruned.grams:
         assert part.log_probs == pytest.approx(model.log_probs(part.words), abs=1e-4)
+
+
+def pair_shares(model):
+    """How often each pair of words comes, by the chain of all pairs: shares of all words but <s>.
+
+    Shape (vocabulary, vocabulary).
+    """
+    size = len(model.vocabulary)
+    start, end = (model.vocabulary.index(mark) for mark in ("<s>", "</s>"))
+    chances = 10.0 ** model.log_probs(ids(model, 3)).reshape(size, size, size)
+    chances[:, end] = np.eye(size)[start]  # after a sentence another begins
+    shares = np.full((size, size), 1.0 / size**2)
+    for _ in range(500):
+        shares = np.einsum("uv,uvw->vw", shares, chances)
+        shares /= shares.sum()
+    return shares / (1.0 - shares.sum(axis=0)[start])
+
+
+def test_marginals_are_what_the_model_writes_in_the_long_run(model):
+    model = pruning.entropy_prune(model, 0.0)  # its weights follow from its probabilities
+    truth = pair_shares(model)
+    words, pairs, _ = marginals(model)
+    start = model.vocabulary.index("<s>")
+    assert words.sum() - words[start] == pytest.approx(1.0)
+    assert words == pytest.approx(truth.sum(axis=1), rel=0.02, abs=1e-3)
+    first, second = model.grams[1].words.T
+    assert pairs == pytest.approx(truth[first, second], rel=0.02, abs=1e-3)
+
+
+def test_shorter_ngrams_make_up_for_the_longer_ones_that_are_dropped(model):
+    """The words come as often as before, and the probabilities are such."""
+    wanted = marginals(model)
+    pruned = pruning.entropy_prune(model, 0.02, wanted)
+    places = [model.find(grams.words)[0] for grams in pruned.grams]
+    kept = [share[place] for share, place in zip(wanted, places, strict=False)]
+    fitted = refit(pruned, kept)
+    for length in (1, 2, 3):
+        assert sums(fitted, length) == pytest.approx(1.0, abs=1e-6)
+    before, after = (np.abs(marginals(m)[0] - wanted[0]).sum() for m in (pruned, fitted))
+    assert after < 0.6 * before
+    shrunk = pruning.shrink(model, 0.02)
+    for one, other in zip(shrunk.grams, fitted.grams, strict=True):
+        assert one.log_probs == pytest.approx(other.log_probs)
 
 
 def test_more_pruning_keeps_less_and_every_context_of_what_is_kept(model):

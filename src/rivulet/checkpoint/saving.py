@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.numpy import save as serialize
 from safetensors.numpy import save_file
 
+from rivulet.acoustic.arrays import Weights
 from rivulet.acoustic.engine import FloatArray
 from rivulet.acoustic.quantization import quantize
 from rivulet.checkpoint.contents import Checkpoint
@@ -47,11 +48,13 @@ def save(
     folder: Path,
     bits: int = 16,
     language_model: LanguageModel | None = None,
+    moments: Weights | None = None,
 ) -> None:
     """Write `checkpoint` to `folder`, weights in 32, 16, 8, 6 or 5 `bits`.
 
     The model card is left alone, and so is a language model that is there already, unless another
-    is given.
+    is given. `moments`, what the inputs of the matrices are like (`acoustic.moments`), makes a
+    model of 8 bits or fewer a better one.
 
     Raises:
         ConfigError: weights cannot have so many bits.
@@ -62,7 +65,7 @@ def save(
     if language_model is not None:
         language_model.save(folder / LM_FOLDER, checkpoint.tokenizer, compress=bits <= 8)
     with tempfile.TemporaryDirectory(dir=folder, prefix="unfinished-") as name:
-        _write_files(checkpoint, Path(name), bits)
+        _write_files(checkpoint, Path(name), bits, moments)
         for weights in (WEIGHTS_FILE, PACKED_FILE):  # in another precision
             (folder / weights).unlink(missing_ok=True)
         for path in Path(name).iterdir():
@@ -82,11 +85,12 @@ def save(
         path.chmod(0o644)  # safetensors writes for the owner only; a model is there to be read
 
 
-def _write_files(checkpoint: Checkpoint, folder: Path, bits: int) -> None:
+def _write_files(checkpoint: Checkpoint, folder: Path, bits: int, moments: Weights | None) -> None:
     """Write all that config.json lists but the language model."""
     network = checkpoint.torch.network
     weights = network.model.state_dict()
-    _write_weights(folder, {name: tensor.numpy() for name, tensor in weights.items()}, bits)
+    arrays = {name: tensor.numpy() for name, tensor in weights.items()}
+    _write_weights(folder, arrays, bits, moments)
     statistics = {"mean": network.statistics.mean, "std": network.statistics.std}
     save_file({k: v.numpy() for k, v in statistics.items()}, folder / STATISTICS_FILE)
     _write_graphs(folder, checkpoint.torch)
@@ -156,9 +160,13 @@ def _write_graphs(folder: Path, engine: "TorchEngine") -> list[Path]:
     return [folder / name for name in graphs]
 
 
-def _write_weights(folder: Path, weights: Mapping[str, FloatArray], bits: int) -> None:
+def _write_weights(
+    folder: Path, weights: Mapping[str, FloatArray], bits: int, moments: Weights | None
+) -> None:
     if bits <= 8:
-        (folder / PACKED_FILE).write_bytes(lzma.compress(serialize(quantize(weights, bits))))
+        (folder / PACKED_FILE).write_bytes(
+            lzma.compress(serialize(quantize(weights, bits, moments)))
+        )
     else:
         kind = np.float16 if bits == 16 else np.float32
         stored = {name: array.astype(kind) for name, array in weights.items()}

@@ -69,7 +69,12 @@ def _add_build(verbs: Any) -> None:
         "texts", nargs="*", type=Path, metavar="TEXT", help="plain, .gz or .xz; - is standard input"
     )
     build.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    build.add_argument("--arpa", type=Path, metavar="FILE", help="a ready model, plain, .gz or .xz")
+    build.add_argument(
+        "--arpa",
+        type=Path,
+        metavar="FILE|DIR",
+        help="a ready model: ARPA, plain, .gz or .xz, or a folder that this command made",
+    )
     build.add_argument(
         "--mix",
         type=float,
@@ -198,7 +203,8 @@ def run_build(args: argparse.Namespace) -> int:
         with_g2p=not args.no_g2p,
         write_arpa=args.write_arpa,
     )
-    report = assemble.build(config, args.output, _shipped(), kenlm_tools.find())
+    tools = kenlm_tools.find() if config.texts or config.dictionaries else None
+    report = assemble.build(config, args.output, _shipped(), tools)
     _print_report(report)
     results = _evaluate(LanguageModel.load(args.output), args.evaluate)
     print(json.dumps({"lm": str(args.output), **asdict(report), "evaluation": results}))

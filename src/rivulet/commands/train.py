@@ -82,6 +82,14 @@ def _add_export(commands: Any) -> None:
         "--bits", type=int, default=16, help="of a weight: 5, 6, 8, 16 or 32 (%(default)s)"
     )
     export.add_argument(
+        "--rounding-speech",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="LIST.tsv",
+        help="with 8 bits or fewer: round so that the network writes the same for this speech",
+    )
+    export.add_argument(
         "--average",
         nargs="+",
         default=[],
@@ -180,6 +188,7 @@ def run_export(args: argparse.Namespace) -> int:
         args.bits,
         tuple(args.average),
         checkpoint.load(args.beam).beam.config if args.beam else BeamConfig(),
+        tuple(args.rounding_speech),
     )
     made = export(args.training, args.output, config)
     count = made.torch.model.num_parameters

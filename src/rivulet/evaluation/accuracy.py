@@ -17,6 +17,7 @@ from rivulet import audio
 from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.corpora.manifest import Utterance
 from rivulet.errors import AudioError
+from rivulet.evaluation.memory import peak_bytes
 from rivulet.evaluation.streaming import ReplayConfig, apart, replay, warm_up
 from rivulet.evaluation.systems import SystemConfig, load_system
 from rivulet.events import Final
@@ -30,7 +31,7 @@ Rates = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ClipTranscript:
-    """What a system recognized in a clip, its errors in words, seconds of sound and of computing.
+    """What a system recognized in a clip, its errors in words, seconds of sound and of a core.
 
     failure: why the system could not hear it; empty if it could.
     """
@@ -44,13 +45,17 @@ class ClipTranscript:
 
 @dataclass(frozen=True)
 class SystemTranscripts:
-    """One system and what it recognized, in the order of the clips."""
+    """One system and what it recognized, in the order of the clips.
+
+    added_bytes: growth of the process from before loading the model to the peak.
+    """
 
     name: str
     digest: str
     size_bytes: int
     load_s: float
     clips: tuple[ClipTranscript, ...]
+    added_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Accuracy:
     interval: in which the word error rate lies with 95 % confidence; None below two units.
     delta: word error rate of the first system minus this one's, and its interval; None for the
         first.
-    rtf: seconds of computing per second of sound; None if no clip was heard.
+    rtf: seconds of a core per second of sound; None if no clip was heard.
     failed: clips that it could not hear.
     """
 
@@ -99,13 +104,15 @@ def transcribe_all(
     config: SystemConfig, clips: Sequence[Utterance], chunk_ms: int
 ) -> SystemTranscripts:
     """Load a system and stream every clip through a stream of its own, `chunk_ms` at a time."""
+    before = peak_bytes()
     began = time.perf_counter()
     listener = _Listener(config, chunk_ms)
     load_s = time.perf_counter() - began
     transcripts = tuple(listener.transcribe(clip) for clip in clips)
     system = listener.system
     name = config.label or config.name
-    return SystemTranscripts(name, system.digest, system.size_bytes, load_s, transcripts)
+    added = max(0, peak_bytes() - before)
+    return SystemTranscripts(name, system.digest, system.size_bytes, load_s, transcripts, added)
 
 
 class _Listener:
@@ -133,7 +140,9 @@ class _Listener:
         if self._cold:
             warm_up(self.system, samples)
             self._cold = False
-        seen, compute_s = replay(self.system.stream(), samples, self._chunk, ReplayConfig())
+        began = time.process_time()  # of the processor: other programs do not count
+        seen, _ = replay(self.system.stream(), samples, self._chunk, ReplayConfig())
+        compute_s = time.process_time() - began
         finals = (one.event.text for one in seen if isinstance(one.event, Final))
         text = normalize(" ".join(finals))
         counts = error_counts(normalize(clip.text).split(), text.split())

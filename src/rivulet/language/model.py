@@ -121,11 +121,7 @@ class LanguageModel:
         if not lexicon.is_file():
             raise LanguageModelError(f"{lexicon} does not exist; make it with `rivulet lm build`.")
 
-        def convert(path: Path) -> PackedFile:
-            words, pronunciations = read_lexicon(lexicon)
-            return pack_model(words, pronunciations, read_tables(path, words))
-
-        packed = open_packed_model(folder, convert)
+        packed = open_packed_model(folder, lambda: read_lexicon(lexicon))
         has_g2p = (folder / MODEL_FILE).is_file() or (folder / GRAPHONES_FILE).is_file()
         g2p = G2P.load(folder) if has_g2p else None
         return cls(

@@ -1,8 +1,9 @@
 """A language model in one packed file: n-gram, lexicon tree, spellings, pieces of every word.
 
     graph.bin      mapped into memory and shared: what a model that is used every day ships with
-    graph.bin.xz   the same compressed, for a model that must be small; it is unpacked once, into
-                   the user's cache
+    graph.bin.xz   its n-grams in columns, compressed, for a model that must be small; the rest
+                   follows from the lexicon beside it and from the checkpoint's tokens one folder
+                   above. It is put together once, and kept in the user's cache.
 
 Both are made by `rivulet lm build` and `rivulet export`. A folder of an older version holds lm.bin,
 a binary of KenLM's, instead: it is taken apart and packed into the cache when it is first used.
@@ -19,6 +20,7 @@ import numpy as np
 
 from rivulet.errors import LanguageModelError, reason
 from rivulet.language.arpa_tables import read_arpa
+from rivulet.language.columns import META, columns, of_columns
 from rivulet.language.kenlm_binary import MAGIC, read_kenlm
 from rivulet.language.packed import PackedFile, Sections, open_mapped, pack
 from rivulet.language.tables import NGramTables
@@ -28,11 +30,13 @@ from rivulet.tokenizer import Tokenizer
 PACKED_FILE = "graph.bin"
 COMPRESSED_FILE = "graph.bin.xz"
 KENLM_FILE = "lm.bin"  # of older models
+TOKENS_FILE = "tokens.txt"  # of a checkpoint, one folder above its language model
 PIECES = ("tokens.i", "piece.at", "pieces")  # sections that only some files have
 CACHE = "graphs"  # folder in the user's cache
 MOST_CACHED = 8  # files
 
 Pronunciations = Iterable[tuple[int, Sequence[str]]]
+Lexicon = tuple[tuple[str, ...], Pronunciations]
 
 
 def read_tables(path: Path, words: tuple[str, ...]) -> NGramTables:
@@ -91,20 +95,26 @@ def phones_of(packed: PackedFile) -> list[str]:
 
 
 def write_packed(packed: PackedFile, folder: Path, compress: bool = False) -> None:
-    """Write the file to `folder`, and nothing else of these remains there."""
+    """Write the file to `folder`, and nothing else of these remains there.
+
+    Compressed, scores have fewer bins; see `language.columns`.
+    """
     name, other = (COMPRESSED_FILE, PACKED_FILE) if compress else (PACKED_FILE, COMPRESSED_FILE)
     raw = bytes(packed.buffer)
-    _write(folder / name, lzma.compress(raw, preset=9 | lzma.PRESET_EXTREME) if compress else raw)
+    if compress:
+        small = pack(columns(NGramTables.of_sections(packed)))
+        raw = lzma.compress(small, preset=9 | lzma.PRESET_EXTREME)
+    _write(folder / name, raw)
     for stale in (other, KENLM_FILE):
         (folder / stale).unlink(missing_ok=True)
 
 
-def open_packed_model(folder: Path, convert: Callable[[Path], PackedFile]) -> PackedFile:
+def open_packed_model(folder: Path, read_lexicon: Callable[[], Lexicon]) -> PackedFile:
     """Map the packed file of a folder, by way of the user's cache where it is not there as it is.
 
     Args:
         folder: of the language model.
-        convert: packs lm.bin, where there is no packed file.
+        read_lexicon: returns words and pronunciations, where there is no whole packed file.
 
     Raises:
         LanguageModelError: there is no n-gram, or it is damaged.
@@ -112,17 +122,38 @@ def open_packed_model(folder: Path, convert: Callable[[Path], PackedFile]) -> Pa
     if (folder / PACKED_FILE).is_file():
         return PackedFile(open_mapped(folder / PACKED_FILE))
     if (folder / COMPRESSED_FILE).is_file():
-        return _cached(folder / COMPRESSED_FILE, _unpack)
+        return _cached(folder / COMPRESSED_FILE, lambda path: _unpack(path, read_lexicon))
     if (folder / KENLM_FILE).is_file():
-        return _cached(folder / KENLM_FILE, convert)
+        return _cached(folder / KENLM_FILE, lambda path: _convert(path, read_lexicon))
     raise LanguageModelError(f"{folder} lacks {PACKED_FILE}; make it with `rivulet lm build`.")
 
 
-def _unpack(path: Path) -> PackedFile:
+def _convert(path: Path, read_lexicon: Callable[[], Lexicon]) -> PackedFile:
+    words, pronunciations = read_lexicon()
+    return pack_model(words, pronunciations, read_tables(path, words))
+
+
+def _unpack(path: Path, read_lexicon: Callable[[], Lexicon]) -> PackedFile:
+    """Put a compressed file together again; those of older versions are whole."""
     try:
-        return PackedFile(lzma.decompress(path.read_bytes()))
+        packed = PackedFile(lzma.decompress(path.read_bytes()))
     except lzma.LZMAError as error:
         raise LanguageModelError(f"{path} is damaged ({error}); get it again.") from error
+    if META not in packed:
+        return packed
+    words, pronunciations = read_lexicon()
+    tables = of_columns(packed)
+    if tables.words != len(words):
+        raise LanguageModelError(
+            f"{path} is over {tables.words} words and the lexicon beside it has {len(words)}; "
+            "get both again."
+        )
+    whole = pack_model(words, pronunciations, tables)
+    tokens = path.parent.parent / TOKENS_FILE
+    if not tokens.is_file():
+        return whole
+    lines = tokens.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    return with_pieces(whole, Tokenizer(tuple(lines)))
 
 
 def _cached(source: Path, make: Callable[[Path], PackedFile]) -> PackedFile:
@@ -152,9 +183,11 @@ def cache_folder() -> Path:
 
 
 def _stamp(source: Path) -> str:
-    """Name the content of a file and of the lexicon beside it."""
+    """Name the content of a file, of the lexicon beside it, and of the tokens above."""
     digest = hashlib.sha256()
-    for path in [*sorted(source.parent.glob("lexicon*")), source]:
+    tokens = source.parent.parent / TOKENS_FILE
+    above = [tokens] if tokens.is_file() else []
+    for path in [*sorted(source.parent.glob("lexicon*")), *above, source]:
         digest.update(path.read_bytes())
     return f"{source.parent.parent.name or 'model'}-{digest.hexdigest()[:24]}"
 

@@ -6,9 +6,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.nn import functional
 
-from rivulet import checkpoint
+from rivulet import audio, checkpoint
+from rivulet.acoustic.arrays import Weights
+from rivulet.acoustic.frames import HOP, STRIDE, WINDOW
+from rivulet.acoustic.moments import input_moments
 from rivulet.checkpoint import Checkpoint
+from rivulet.corpora.manifest import Utterance, read_manifest
 from rivulet.decoding.settings import BeamConfig, BeamSettings
 from rivulet.errors import ConfigError
 from rivulet.language.model import LanguageModel
@@ -18,6 +24,9 @@ from rivulet.training.initial_weights import (
     read_initial_weights,
     read_run,
 )
+
+FEW_BITS = 8  # of a weight, or fewer: it is rounded with care
+ROUNDING_S = 420.0  # of speech: thirty times as many frames as the widest layer has inputs
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,8 @@ class ExportConfig:
     bits: of a weight, 5, 6, 8, 16 or 32.
     average: runs and checkpoints whose weights are averaged with the run's, each counting as much.
     beam: how wide its beam is and what counts how much.
+    rounding_speech: manifests; what the network makes of minutes of them says which weights may
+        be rounded how, where they have 8 bits or fewer.
     """
 
     name: str
@@ -38,6 +49,7 @@ class ExportConfig:
     bits: int = 16
     average: tuple[str, ...] = ()
     beam: BeamConfig = field(default_factory=BeamConfig)
+    rounding_speech: tuple[Path, ...] = ()
 
 
 def export(run: Path, folder: Path, config: ExportConfig) -> Checkpoint:
@@ -68,8 +80,25 @@ def export(run: Path, folder: Path, config: ExportConfig) -> Checkpoint:
         beam=BeamSettings(config=config.beam),
         name=config.name,
     )
-    checkpoint.save(made, folder, config.bits, language_model)
+    with_care = config.bits <= FEW_BITS and config.rounding_speech
+    moments = moments_on(made, config.rounding_speech) if with_care else None
+    checkpoint.save(made, folder, config.bits, language_model, moments)
     return checkpoint.load(folder, "torch")
+
+
+def moments_on(made: Checkpoint, manifests: Sequence[Path]) -> Weights:
+    """Return what the network's inputs are like over minutes of speech, evenly spread."""
+    utterances = [utterance for path in manifests for utterance in read_manifest(path)]
+    network = made.torch.network
+    every = max(1, round(sum(u.seconds for u in utterances) / ROUNDING_S))
+
+    def frames(utterance: Utterance) -> Tensor:
+        samples = torch.from_numpy(audio.load(utterance.path))
+        samples = functional.pad(samples, (0, max(0, WINDOW + STRIDE * HOP - len(samples))))
+        heard = network.statistics.normalize(network.frontend(samples[None]))
+        return heard[:, : heard.shape[1] // STRIDE * STRIDE]
+
+    return input_moments(network.model, (frames(u) for u in utterances[::every]))
 
 
 def average(

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rivulet.commands.bench.earlier import clip_rows, clip_seconds, read_earlier
 from rivulet.commands.bench.systems import (
     add_system_flags,
     check_folder,
@@ -48,6 +49,12 @@ def add_parser(kinds: Any) -> None:
         "these speakers, speakers for others (%(default)s)",
     )
     parser.add_argument("--json", type=Path, metavar="PATH", help="every number and every clip")
+    parser.add_argument(
+        "--reuse",
+        type=Path,
+        metavar="PATH",
+        help="a file that --json wrote: systems that read the same clips there do not run again",
+    )
     add_model_flags(parser)
     add_endpoint_flags(parser)
     parser.set_defaults(run=run)
@@ -64,16 +71,20 @@ def run(args: argparse.Namespace) -> int:
     check_folder(args.json)
     configs = read_systems(args, watched=False)
     clips = _clips(args)
+    earlier = read_earlier(args.reuse, clips) if args.reuse else {}
+    fresh = [config for config in configs if config.label not in earlier]
     os.environ["OMP_NUM_THREADS"] = str(args.threads)  # systems run in processes of their own
-    print(f"{len(configs)} systems x {len(clips)} clips", file=sys.stderr)
+    print(f"{len(fresh)} systems x {len(clips)} clips", file=sys.stderr)
     with ThreadPoolExecutor(args.jobs) as pool:
-        done = list(pool.map(lambda config: hear_apart(config, clips, args.chunk_ms), configs))
+        now = list(pool.map(lambda config: hear_apart(config, clips, args.chunk_ms), fresh))
+    by_name = {**earlier, **{system.name: system for system in now}}
+    done = [by_name[config.label] for config in configs]
     failed = _report_failures(clips, done)
     parts = _compare(clips, done, args.resample)
     _print_table(clips, done, parts)
     document = _document(args, clips, done, parts)
     if args.json is not None:
-        text = dump({**document, "clips": _clip_rows(clips, done)})
+        text = dump({**document, "clips": clip_rows(clips, done), "clips_s": clip_seconds(done)})
         args.json.write_text(text + "\n", encoding="utf-8")
     print(dump(document))
     return 1 if failed else 0
@@ -195,6 +206,7 @@ def _document(
         system.name: {
             "rtf": {part: _rounded(accuracies[index].rtf) for part, accuracies in parts.items()},
             "load_s": round(system.load_s, 3),
+            "added_bytes": system.added_bytes,
         }
         for index, system in enumerate(done)
     }
@@ -233,27 +245,3 @@ def _rounded(number: float | None) -> float | None:
 
 def _rounded_pair(pair: tuple[float, float] | None) -> list[float] | None:
     return None if pair is None else [round(number, 5) for number in pair]
-
-
-def _clip_rows(
-    clips: Sequence[Utterance], done: "Sequence[SystemTranscripts]"
-) -> list[dict[str, Any]]:
-    """Return every clip: the reference, and the hypothesis of each system."""
-    rows = []
-    for place, clip in enumerate(clips):
-        hypotheses = {
-            system.name: {
-                "text": system.clips[place].text,
-                **asdict(system.clips[place].words),
-                **({"failure": system.clips[place].failure} if system.clips[place].failure else {}),
-            }
-            for system in done
-        }
-        about = {
-            "id": clip.id,
-            "part": clip.set_name,
-            "speaker": clip.speaker,
-            "reference": clip.text,
-        }
-        rows.append({**about, "hypotheses": hypotheses})
-    return rows

@@ -1,9 +1,12 @@
 """Whisper made to stream: faster-whisper under LocalAgreement-2.
 
 A word is settled when two runs in a row over the growing sound agree on it and on all words before
-it (Macháček et al. 2023, arXiv 2307.14743, section 2).
+it (Macháček et al. 2023, arXiv 2307.14743, section 2). An utterance that is handed over in one
+piece is recognized once, as Whisper is meant to be used. Numbers come out as words: the other
+systems write no digits, and references have none.
 """
 
+from collections.abc import Mapping
 from itertools import takewhile
 from typing import Any
 
@@ -23,6 +26,9 @@ from rivulet.text.normalize import normalize
 STEP_S = 1.0  # whisper_streaming's --min-chunk-size
 SILENCE_S = 1.0  # after the last word this much ends the segment
 LONGEST_S = 28.0  # Whisper hears 30 s
+BEAM = 5  # OpenAI's own, and whisper_streaming's
+SPECIAL = -1  # stands for the tokens that Whisper never writes
+FIGURES = "0123456789%$"  # signs that are words when somebody says them
 
 
 class WhisperSystem:
@@ -33,20 +39,31 @@ class WhisperSystem:
     def __init__(self, model: Any, name: str, size_bytes: int) -> None:
         """Wrap a loaded model."""
         self._model = model
+        self._suppressed = [SPECIAL, *tokens_with_figures(model.hf_tokenizer.get_vocab())]
         self.digest = name
         self.size_bytes = size_bytes
 
     def stream(self) -> "WhisperStream":
         """Begin a live signal."""
-        return WhisperStream(self._model)
+        return WhisperStream(self._model, self._suppressed)
+
+
+def tokens_with_figures(vocabulary: Mapping[str, int]) -> list[int]:
+    """Return the ids of the tokens with a digit or a sign for a number, without Whisper's marks."""
+    return sorted(
+        index
+        for token, index in vocabulary.items()
+        if not token.startswith("<|") and any(sign in token for sign in FIGURES)
+    )
 
 
 class WhisperStream:
     """The whole open segment is recognized again every second."""
 
-    def __init__(self, model: Any) -> None:
-        """Begin at time 0."""
+    def __init__(self, model: Any, suppressed: list[int]) -> None:
+        """Begin at time 0; the tokens `suppressed` are never written."""
         self._model = model
+        self._suppressed = suppressed
         self._sound = np.zeros(0, np.float32)
         self._new = 0  # samples since the last run
         self._before: list[str] = []
@@ -70,13 +87,20 @@ class WhisperStream:
 
     def finish(self) -> list[TimedEvent]:
         """Recognize what is left."""
-        return self._final(self._run()[0]) if len(self._sound) else []
+        if not self._new:  # the last run had all of it
+            return self._final(self._before) if self._before else []
+        return self._final(self._run()[0])
 
     def _run(self) -> tuple[list[str], float]:
         """Return the words of the open segment and where the last one ends, in seconds."""
         self._new = 0
         segments, _ = self._model.transcribe(
-            self._sound, language="en", beam_size=1, temperature=0.0, word_timestamps=True
+            self._sound,
+            language="en",
+            beam_size=BEAM,
+            temperature=0.0,
+            word_timestamps=True,
+            suppress_tokens=self._suppressed,
         )
         timed = [word for segment in segments for word in segment.words]
         found = normalize(" ".join(word.word for word in timed)).split()

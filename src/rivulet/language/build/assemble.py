@@ -13,6 +13,7 @@ from rivulet.language.build.arpa import BackoffModel
 from rivulet.language.build.g2p_training import SpellingErrors
 from rivulet.language.build.kenlm_tools import Tools, check_order
 from rivulet.language.build.lexicon import Pronunciations
+from rivulet.language.build.ready import read as read_ready
 from rivulet.language.g2p import G2P
 from rivulet.language.model import (
     FILES,
@@ -105,14 +106,14 @@ class BuildReport:
     text: TextCounts | None = None
 
 
-def build(config: BuildConfig, folder: Path, shipped: Path, tools: Tools) -> BuildReport:
+def build(config: BuildConfig, folder: Path, shipped: Path, tools: Tools | None) -> BuildReport:
     """Build a language model into `folder`; nothing is left there when it fails.
 
     Args:
         config: what it is made from.
         folder: is made if it does not exist.
         shipped: language model whose lexicon and letter-to-sound stand in for dictionaries.
-        tools: KenLM's programs.
+        tools: KenLM's programs; None where there are neither texts nor dictionaries.
 
     Raises:
         LanguageModelError: a text, a dictionary or the ARPA file cannot be used.
@@ -147,11 +148,11 @@ def file_sizes(folder: Path) -> dict[str, int]:
 
 
 def _ngrams(
-    config: BuildConfig, known: Pronunciations, tools: Tools, work: Path
+    config: BuildConfig, known: Pronunciations, tools: Tools | None, work: Path
 ) -> tuple[BackoffModel, TextCounts | None]:
     """Estimate, read or mix the n-grams; write them to `work` as ARPA."""
     counts = None
-    ready = arpa.read(config.arpa) if config.arpa else None
+    ready = read_ready(config.arpa) if config.arpa else None
     if config.texts:
         model, counts = _estimate(config, known, tools, work)
         if ready is not None:
@@ -161,7 +162,7 @@ def _ngrams(
         words = text.choose_vocabulary(config.vocabulary, ready.chances)
         model = pruning.keep_words(ready, words) if config.vocabulary else ready
     if config.entropy_prune:
-        model = pruning.entropy_prune(model, config.entropy_prune)
+        model = pruning.shrink(model, config.entropy_prune)
     strange = [word for word in model.words if normalize(word) != word]
     if strange or not model.words:
         raise LanguageModelError(
@@ -175,12 +176,13 @@ def _ngrams(
 
 
 def _estimate(
-    config: BuildConfig, known: Pronunciations, tools: Tools, work: Path
+    config: BuildConfig, known: Pronunciations, tools: Tools | None, work: Path
 ) -> tuple[BackoffModel, TextCounts]:
     dropped: Counter[str] = Counter()
     sentences = text.read_sentences(config.texts, known, dropped)
     counts = text.write_sentences(sentences, work / "text")
     words = text.choose_vocabulary(config.vocabulary, counts)
+    assert tools is not None, "texts need them"
     tools.estimate(work / "text", work / ARPA, config.order, config.prune, words)
     read = TextCounts(counts.total(), len(counts), dropped.total(), len(words))
     return arpa.read(work / ARPA), read
@@ -190,12 +192,13 @@ def _g2p(
     config: BuildConfig,
     dictionaries: Mapping[str, Pronunciations],
     shipped: Path,
-    tools: Tools,
+    tools: Tools | None,
     work: Path,
 ) -> tuple[G2P, SpellingErrors | None]:
     """Train letter-to-sound on the dictionaries and measure it; or take the shipped model's."""
     if not config.dictionaries:
         return G2P.load(shipped), None
+    assert tools is not None, "dictionaries need them"
     merged = lexicon.merge(dictionaries.values())
     errors = None
     if config.held_out:
