@@ -6,7 +6,6 @@ words that follow a context, sorted, lie close together: only the steps from one
 written. Scores have few bins. What follows from the lexicon, such as its tree, is left out.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,8 @@ def columns(tables: NGramTables) -> dict[str, npt.NDArray[Any]]:
     order = place
     for n, level in enumerate(tables.levels, 1):
         if n > 1:
-            many = np.diff(tables.levels[n - 2].first[: len(place) + 1].astype(np.int64))
+            first = tables.levels[n - 2].first[: len(place) + 1].astype(np.int64)
+            many: Ints = first[1:] - first[:-1]
             context = np.repeat(place, many)
             order = np.lexsort((rank[level.words], context))
             found[f"many{n}"] = _planes(many[np.argsort(place)])
@@ -105,7 +105,8 @@ def _scores(file: PackedFile, values: str, bins: str, count: int) -> Floats:
     centers, chosen = file.get(values, "<f4"), file.get(bins, "u1")
     if len(chosen) != count or (count and int(chosen.max()) >= len(centers)):
         raise LanguageModelError(f"the section {bins} is damaged; get the language model again.")
-    return centers[chosen]
+    scores: Floats = centers[chosen]
+    return scores
 
 
 def _ranks(single: Ints) -> Ints:
@@ -135,5 +136,7 @@ def _numbers(file: PackedFile, name: str, count: int) -> Ints:
     planes = file.get(name, "u1")
     if len(planes) % max(1, count) or len(planes) > MOST_PLANES * count:
         raise LanguageModelError(f"the section {name} is damaged; get the language model again.")
-    parts: Sequence[Ints] = planes.astype(np.int64).reshape(-1, count) if count else []
-    return sum((part << (8 * k) for k, part in enumerate(parts)), np.zeros(count, np.int64))
+    numbers = np.zeros(count, np.int64)
+    for k, part in enumerate(planes.astype(np.int64).reshape(-1, max(1, count))):
+        numbers += part << (8 * k)
+    return numbers

@@ -166,8 +166,8 @@ def _contexts(
 ) -> Floats:
     """Return how often each context of n - 1 words is asked for n-grams; `longer`: those of n."""
     if n == model.order:
-        return shares[n - 2].copy()
-    handed_on = longer * 10.0 ** model.grams[n - 1].backoffs
+        return np.array(shares[n - 2])
+    handed_on: Floats = longer * 10.0 ** model.grams[n - 1].backoffs
     if n == 1:
         return np.array([handed_on.sum()])
     size = len(model.grams[n - 2].keys)
