@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 FILE_S = 1.0
-LATEST_S = 0.35  # of computing before a kill: a dozen files; on a busy machine a clock says little
+LATEST_S = 0.5  # of computing before a kill; on a busy machine a clock says little
 ENDS = (-signal.SIGPROF, -signal.SIGTERM, 128 + signal.SIGTERM, 128 + signal.SIGINT)  # of killed
 PATIENCE = 3  # attempts at a batch that fail without a kill before its texts count as lost
 
@@ -93,11 +93,11 @@ class Batches:
     def __init__(self, files: list[Path]) -> None:
         """Read the model."""
         from rivulet.__main__ import build_parser
-        from rivulet.commands import transcribe, worker
+        from rivulet.commands import batch, transcribe, worker  # noqa: F401 (imported once for all)
 
         self._words = ["transcribe", *map(str, files), "--decoder", "greedy", "--model", "tiny"]
         args = build_parser(["transcribe"]).parse_args(self._words)
-        recognizer = transcribe.load_recognizer(args)
+        recognizer = batch.load_recognizer(args)
 
         def ready(_: argparse.Namespace) -> "Recognizer":
             return recognizer
@@ -105,7 +105,17 @@ class Batches:
         def start(decoder: worker.Worker) -> None:
             decoder._process = decoder._process or ForkedDecoder()
 
-        transcribe.load_recognizer = ready
+        opened = worker.Worker.open
+
+        def open_and_kill(decoder: worker.Worker, *given: object) -> worker.WorkerFile:
+            kill, self._kill = self._kill, None
+            if kill:  # the first file of the attempt: now the work begins
+                kill_later(*kill)
+            return opened(decoder, *given)
+
+        batch.load_recognizer = ready
+        worker.Worker.open = open_and_kill
+        self._kill: tuple[signal.Signals, float] | None = None
         worker.Worker.start = start
 
     def attempt(self, folder: Path, kill: tuple[signal.Signals, float] | None = None) -> int:
@@ -128,8 +138,7 @@ class Batches:
         try:
             os.setsid()
             signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup ignores it
-            if kill:
-                kill_later(*kill)
+            self._kill = kill
             with (folder.parent / "said").open("w") as said:
                 os.dup2(said.fileno(), 2)
             code = main([*self._words, "--output", str(folder)])

@@ -1,6 +1,7 @@
 """One recognizer, many streams: threads, processes and asyncio give what one stream alone gives."""
 
 import asyncio
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -8,6 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support import ROOT
+from support.processes import events_of as heard_by
+from support.processes import hear
+
+from rivulet.recognizer import Recognizer
 
 STREAMS, THREADS = 64, 8
 
@@ -45,6 +50,32 @@ def test_a_process_forked_after_loading_gives_the_same(small, babble):
         os._exit(0 if events_of(small, babble) == alone else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert events_of(small, babble) == alone
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """A shipped model, with its language model."""
+    return Recognizer.load("tiny")
+
+
+@pytest.mark.slow
+def test_streams_in_threads_share_the_language_model_of_a_beam(tiny):
+    alone = heard_by(tiny)
+    assert any(event.words for event in alone)
+    with ThreadPoolExecutor(THREADS) as pool:
+        together = list(pool.map(lambda _: heard_by(tiny), range(2 * THREADS)))
+    assert all(events == alone for events in together)
+
+
+@pytest.mark.slow
+def test_spawned_processes_hear_the_same_and_share_the_files_of_a_model(tiny):
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        heard = pool.map(hear, ["tiny", "tiny"], chunksize=1)
+    for events, files in heard:
+        assert events == heard_by(tiny)
+        if sys.platform == "linux":
+            assert [f for f in files if f.resident], "nothing is mapped"
+            assert not [f for f in files if f.own], files
 
 
 def test_a_recognizer_starts_no_storm_of_threads():
