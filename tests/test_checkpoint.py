@@ -89,6 +89,17 @@ def test_a_matrix_is_rounded_so_that_its_outputs_stay():
     assert np.abs(quiet - matrix).max() < 1.5 * np.abs(plain - matrix).max()
 
 
+def test_weights_rounded_together_come_back_as_they_were_written(tmp_path):
+    """A file takes an array's bytes as they lie: columns first, weights came back in disorder."""
+    made = small_checkpoint()
+    frames = torch.randn(1, 40, made.config.n_mels, generator=torch.Generator().manual_seed(1))
+    moments = input_moments(made.torch.model, [frames])
+    checkpoint.save(made, tmp_path, bits=8, moments=moments)
+    after = checkpoint.load(tmp_path, "torch").torch.model.state_dict()
+    for name, before in made.torch.model.state_dict().items():
+        assert (after[name] - before).abs().max() <= 0.15 * before.abs().max(), name
+
+
 def test_the_moments_of_a_network_are_those_of_what_its_matrices_multiply():
     model = small_checkpoint().torch.model
     frames = torch.randn(1, 40, model.config.n_mels, generator=torch.Generator().manual_seed(1))

@@ -37,7 +37,8 @@ def quantize(
         known = (moments or {}).get(name)
         scale = _scales(rows, bits, np.ones(rows.shape[1]) if known is None else np.diag(known))
         numbers = _rounded(rows, scale, bits) if known is None else _fed(rows, scale, bits, known)
-        stored[name] = numbers.astype(np.int8).reshape(array.shape)
+        rows_first = np.ascontiguousarray(numbers.astype(np.int8))  # as files want them
+        stored[name] = rows_first.reshape(array.shape)
         stored[name + SCALE] = scale
     return stored
 
