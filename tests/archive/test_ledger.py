@@ -89,7 +89,7 @@ def test_a_changed_input_is_done_again(folder):
 
 
 def test_verify_looks_into_files_of_the_same_size_and_time(folder):
-    from rivulet.archive.work import sha256
+    from rivulet.archive.members import sha256
 
     one = found(folder, "a.wav")
     with opened(folder) as ledger:

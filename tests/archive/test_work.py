@@ -9,10 +9,11 @@ import pytest
 from support import SAMPLES
 
 from rivulet import audio
-from rivulet.archive import parts, work
+from rivulet.archive import members, parts, work
 from rivulet.archive.assembly import Assembly
+from rivulet.archive.members import Spooled, sha256
 from rivulet.archive.records import Job, Result, Settings
-from rivulet.archive.work import Company, Spooled, Transcriber, recognizer_of, sha256
+from rivulet.archive.work import Company, Transcriber, recognizer_of
 from rivulet.decoding.settings import DecoderSettings
 from rivulet.recognizer import Recognizer
 
@@ -91,7 +92,7 @@ def test_more_files_than_there_is_room_for_are_opened_as_others_end(settings, tm
 def test_a_long_file_in_parts_has_the_words_of_the_uncut_file(settings, tmp_path, monkeypatch):
     for name, seconds in (("PART_S", 12.0), ("WARM_UP_S", 6.0), ("RUN_ON_S", 4.0)):
         monkeypatch.setattr(parts, name, seconds)
-    monkeypatch.setattr(work, "LONG_S", 20.0)
+    monkeypatch.setattr(members, "LONG_S", 20.0)
     clips = [audio.load(path) for path in sorted(SAMPLES.glob("*.flac"))]
     pause = np.zeros(9 * 16_000, np.float32)
     sound = tmp_path / "long.wav"

@@ -5,9 +5,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from rivulet.archive.members import Display, HeardPart, Part, Spooled
 from rivulet.archive.parts import Heard, Span, joined
 from rivulet.archive.records import Job, Result, Settings
-from rivulet.archive.work import Display, HeardPart, Part, Spooled
 
 
 @dataclass

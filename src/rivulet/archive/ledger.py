@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from rivulet.archive.members import sha256
 from rivulet.archive.records import Found, Job, Result, Settings
-from rivulet.archive.work import sha256
 from rivulet.errors import ConfigError
 
 STATE_FOLDER = ".rivulet"

@@ -19,9 +19,10 @@ from typing import Any
 
 import rivulet
 from rivulet.archive.assembly import Assembly
+from rivulet.archive.members import Outcome, Part, Spooled, Task
 from rivulet.archive.preload import SETTINGS_VARIABLE
 from rivulet.archive.records import Job, Result, Settings
-from rivulet.archive.work import AT_ONCE, Outcome, Part, Spooled, Task
+from rivulet.archive.work import AT_ONCE
 from rivulet.archive.worker import BEAT_S, Beat, Ready, serve
 from rivulet.errors import ConfigError
 
