@@ -94,7 +94,7 @@ def test_a_text_that_cannot_be_written_costs_one_file(quick, clips, tmp_path, ca
     assert main(["transcribe", *clips, "-o", str(out)]) == 1
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1
-    assert "03.txt.part cannot be written" in told[0]
+    assert "out/03.txt cannot be written (Is a directory)" in told[0]
     assert sum(path.suffix == ".txt" for path in out.iterdir()) == len(clips) - 1
 
 
