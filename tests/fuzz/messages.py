@@ -19,6 +19,7 @@ from rivulet.server.metrics import Metrics
 from rivulet.server.native_protocol import Greeting, NativeProtocol
 from rivulet.server.protocol import Close, Feed, Finish, Open, Protocol, ProtocolError, Resume
 from rivulet.server.settings import Limits
+from rivulet.server.siblings import Siblings
 from rivulet.server.uploads import Uploads
 from rivulet.server.vosk_protocol import VoskProtocol
 from rivulet.server.wyoming import WyomingConnection
@@ -160,6 +161,7 @@ def streams() -> Any:
         limits=Limits(),
         metrics=Metrics(),
         advancer=Advanced(),
+        siblings=Siblings(),
         recognizer=SimpleNamespace(checkpoint=SimpleNamespace(name="small")),
         open=opened,
         close=lambda key: None,
