@@ -155,8 +155,16 @@ class PacketDecoder:
             self._lost_s += self._length_s(packet)
             return
         for frame in frames:
-            if frame.samples and frame.sample_rate:
-                yield self._block(frame)
+            if not (frame.samples and frame.sample_rate):
+                continue
+            try:
+                block = self._block(frame)
+            except av.error.FFmpegError as error:  # of a form that nothing converts, so damaged
+                self.error = reason(error)
+                self._lost_s += frame.samples / frame.sample_rate
+                self._form = ("", "", 0)
+            else:
+                yield block
 
     def flush(self) -> Iterator[Block]:
         """Yield damage at the end."""
