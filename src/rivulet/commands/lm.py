@@ -82,6 +82,14 @@ def _add_build(verbs: Any) -> None:
         metavar="WEIGHT",
         help="share of the texts beside --arpa, between 0 and 1 (%(default)s)",
     )
+    _add_ngram_flags(build)
+    _add_pronunciation_flags(build)
+    build.add_argument("--write-arpa", type=Path, metavar="FILE", help="keep the model as ARPA")
+    build.add_argument("--evaluate", nargs="+", type=Path, default=[], metavar="TEXT|MANIFEST.tsv")
+    build.set_defaults(run=run_build)
+
+
+def _add_ngram_flags(build: argparse.ArgumentParser) -> None:
     build.add_argument("--order", type=int, default=3, help="words in an n-gram (%(default)s)")
     build.add_argument(
         "--prune",
@@ -103,6 +111,9 @@ def _add_build(verbs: Any) -> None:
         metavar="GROWTH",
         help="drop n-grams without which perplexity grows by less than this share, such as 1e-8",
     )
+
+
+def _add_pronunciation_flags(build: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--dictionary",
         action="append",
@@ -122,9 +133,6 @@ def _add_build(verbs: Any) -> None:
         action="store_true",
         help="leave letter-to-sound out (1.3 MB): words given at run time are sounded by rules",
     )
-    build.add_argument("--write-arpa", type=Path, metavar="FILE", help="keep the model as ARPA")
-    build.add_argument("--evaluate", nargs="+", type=Path, default=[], metavar="TEXT|MANIFEST.tsv")
-    build.set_defaults(run=run_build)
 
 
 def run_tools(args: argparse.Namespace) -> int:
