@@ -10,7 +10,9 @@ from rivulet.language import packing
 from rivulet.language.columns import STEP, columns, of_columns
 from rivulet.language.model import LanguageModel
 from rivulet.language.packed import PackedFile, pack
-from rivulet.language.packing import read_tables, with_pieces
+from rivulet.language.packing import pack_model, read_tables, with_pieces
+from rivulet.language.tables import NGramTables
+from rivulet.language.tree import NODE, tree_sections
 
 
 @pytest.mark.parametrize("name", ["default", "tiny"])
@@ -19,6 +21,34 @@ def test_the_shipped_models_have_their_pieces_in_the_file(name):
     loaded = checkpoint.load(name)
     packed = LanguageModel.load(loaded.language_model).packed
     assert with_pieces(packed, loaded.tokenizer) is packed
+
+
+def assert_tree_looks_ahead_to_its_ngrams(packed, pronunciations):
+    first_scores = NGramTables.of_sections(packed).first_scores()
+    expected = tree_sections(pronunciations, first_scores)
+    assert np.array_equal(packed.get("nodes", NODE), expected["nodes"])
+    assert np.array_equal(packed.get("labels", "<u4"), expected["labels"])
+
+
+def test_the_tree_looks_ahead_to_scores_as_they_are_packed():
+    """It looked ahead to the scores before they were put into bins, up to 0.65 nats beside them."""
+    rng = np.random.default_rng(0)
+    words, start = 600, 601
+    singles = np.arange(words + 3)[:, None]
+    pairs = np.stack([np.full(words, start), np.arange(words)], axis=1)
+    scores = [-5.0 * rng.random(len(grams)) for grams in (singles, pairs)]
+    zeros = [np.zeros(len(grams)) for grams in (singles, pairs)]
+    tables = NGramTables.of_grams(words, list(zip((singles, pairs), scores, zeros, strict=True)))
+    sounds = tuple((word, (f"P{word % 7}", f"P{word // 7 % 9}")) for word in range(words))
+    packed = pack_model([f"W{word}" for word in range(words)], sounds, tables)
+    assert_tree_looks_ahead_to_its_ngrams(packed, sounds)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["default", "tiny"])
+def test_the_shipped_trees_look_ahead_to_their_ngrams(name):
+    model = LanguageModel.load(checkpoint.load(name).language_model)
+    assert_tree_looks_ahead_to_its_ngrams(model.packed, model.pronunciations)
 
 
 def test_a_section_whose_name_would_be_cut_is_not_packed():

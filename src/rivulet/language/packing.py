@@ -63,8 +63,11 @@ def pack_model(
     Raises:
         LanguageModelError: the lexicon has no phones or more than 255.
     """
-    tree = tree_sections(pronunciations, tables.first_scores())
-    return PackedFile(pack({**tables.sections(), **tree, **word_sections(words)}))
+    ngrams = tables.sections()
+    # the tree looks ahead to what the search will read, scores in their bins, not to what was given
+    kept = NGramTables.of_sections(PackedFile(pack(ngrams)))
+    tree = tree_sections(pronunciations, kept.first_scores())
+    return PackedFile(pack({**ngrams, **tree, **word_sections(words)}))
 
 
 def with_pieces(packed: PackedFile, tokenizer: Tokenizer) -> PackedFile:
