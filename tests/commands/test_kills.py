@@ -81,14 +81,18 @@ def test_a_language_model_that_is_killed_at_every_file_is_whole_in_the_end(tmp_p
         (tools / name).chmod(0o755)
     TinyModel(["THE CAT SAT", "A PIANO SAT ON THE CAT"], 3).write(tmp_path / "ready.arpa")
     words = ["lm", "build", "--arpa", str(tmp_path / "ready.arpa"), "-o"]
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    killed.mkdir()
-    told = killed_until_it_ends(killed, [*words, str(killed)], 60, RIVULET_KENLM=str(tools))
-    assert len(told) > 8
+    whole = tmp_path / "whole"
+    attempts, folders = 0, []
+    while attempts <= 8:  # what a late kill left finished is not done again: some series are short
+        folders.append(killed := tmp_path / f"killed-{len(folders)}")
+        killed.mkdir()
+        build = [*words, str(killed)]
+        attempts += len(killed_until_it_ends(killed, build, 60, RIVULET_KENLM=str(tools)))
     monkeypatch.setenv("RIVULET_KENLM", str(tools))
     assert main([*words, str(whole)]) == 0
-    assert sorted(p.name for p in killed.iterdir()) == sorted(p.name for p in whole.iterdir())
-    for name in FILES:
-        if (whole / name).is_file():
-            assert (killed / name).read_bytes() == (whole / name).read_bytes()
+    for killed in folders:
+        assert sorted(p.name for p in killed.iterdir()) == sorted(p.name for p in whole.iterdir())
+        for name in FILES:
+            if (whole / name).is_file():
+                assert (killed / name).read_bytes() == (whole / name).read_bytes()
     assert "PIANO" in LanguageModel.load(killed).words
