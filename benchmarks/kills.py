@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import wave
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -37,20 +36,17 @@ PATIENCE = 3  # attempts at a batch that fail without a kill before its texts co
 
 def sounds(folder: Path, count: int) -> list[Path]:
     """Write so many stretches of the sample clips."""
-    from rivulet.audio import SAMPLE_RATE, load, to_int16
+    from rivulet.audio import SAMPLE_RATE, load
+    from rivulet.audio.pcm import write_wav
 
-    clips = [to_int16(load(path)) for path in sorted((ROOT / "data" / "samples").glob("*.flac"))]
+    clips = [load(path) for path in sorted((ROOT / "data" / "samples").glob("*.flac"))]
     made = []
     for number in range(count):
         clip = clips[number % len(clips)]
         size = int(FILE_S * SAMPLE_RATE)
         start = number * 1931 % (len(clip) - size)
         made.append(folder / f"{number:03}.wav")
-        with wave.open(str(made[-1]), "wb") as out:
-            out.setnchannels(1)
-            out.setsampwidth(2)
-            out.setframerate(SAMPLE_RATE)
-            out.writeframes(clip[start : start + size].tobytes())
+        write_wav(made[-1], clip[start : start + size], SAMPLE_RATE)
     return made
 
 

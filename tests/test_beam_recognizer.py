@@ -190,7 +190,7 @@ def test_hot_words_are_read_from_flags_and_files(tmp_path):
 
 
 def test_beam_flags_need_the_beam(small):
-    from rivulet.commands.flags import _with_decoder_flags
+    from rivulet.commands.flags import with_decoder_flags
 
     flags = Namespace(
         beam_size=None,
@@ -204,4 +204,4 @@ def test_beam_flags_need_the_beam(small):
         alternatives=0,
     )
     with pytest.raises(ConfigError, match="need the beam"):
-        _with_decoder_flags(small, flags)
+        with_decoder_flags(small, flags)

@@ -90,7 +90,7 @@ def test_batches_hold_some_bytes_and_some_files(monkeypatch):
     monkeypatch.setattr(on_ray, "BATCH_BYTES", 10)
     monkeypatch.setattr(on_ray, "BATCH_FILES", 3)
     sizes = [30, 9, 4, 4, 4, 1, 1, 1, -1]
-    batches = on_ray._batches([Job(str(n), str(n), size) for n, size in enumerate(sizes)])
+    batches = on_ray.batched([Job(str(n), str(n), size) for n, size in enumerate(sizes)])
     assert [[job.size for job in batch] for batch in batches] == [
         [30], [9], [4, 4], [4, 1, 1], [1], [-1],
     ]  # fmt: skip

@@ -221,6 +221,8 @@ def test_a_local_path_is_left_alone():
         assert path == "talks/one.flac"
 
 
-def test_an_unnamed_size_is_unknown():
-    found = sources._found("https://x/y", "y", {"size": None})
+def test_an_unnamed_size_is_unknown(folder):
+    with serving(folder, ranges=False) as server:
+        server.unsized.add("/talks/one.flac")
+        (found,) = sources.listed(f"{server.url}/talks/one.flac")
     assert (found.size, found.stamp) == (UNKNOWN, "")

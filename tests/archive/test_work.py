@@ -1,7 +1,6 @@
 """Several files at a time in one process: each has the words that `transcribe` gives."""
 
 import shutil
-import wave
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from rivulet.archive.assembly import Assembly
 from rivulet.archive.members import Spooled, sha256
 from rivulet.archive.records import Job, Result, Settings
 from rivulet.archive.work import Company, Transcriber, recognizer_of
+from rivulet.audio.pcm import write_wav
 from rivulet.decoding.settings import DecoderSettings
 from rivulet.recognizer import Recognizer
 
@@ -26,14 +26,6 @@ def tiny():
 @pytest.fixture(scope="module")
 def settings(tiny):
     return Settings("tiny", tiny.checkpoint.digest, tiny.settings)
-
-
-def write_wav(path, samples):
-    with wave.open(str(path), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(16_000)
-        out.writeframes(audio.to_int16(samples).tobytes())
 
 
 def jobs_of(*paths, **more):
@@ -57,7 +49,7 @@ def test_a_file_that_fails_stops_no_other(settings, tmp_path):
     (tmp_path / "empty.wav").touch()
     (tmp_path / "noise.mp3").write_bytes(bytes(range(256)) * 40)
     cut_off = tmp_path / "cut.wav"
-    write_wav(cut_off, audio.load(good))
+    write_wav(cut_off, audio.load(good), audio.SAMPLE_RATE)
     cut_off.write_bytes(cut_off.read_bytes()[:60_000])
     paths = [tmp_path / "gone.wav", tmp_path / "empty.wav", tmp_path / "noise.mp3", cut_off, good]
     jobs = [Job(str(path), path.name, 1) for path in paths]
@@ -99,7 +91,8 @@ def test_a_long_file_in_parts_has_the_words_of_the_uncut_file(settings, tmp_path
     clips = [piece for both in said for piece in both]
     pause = np.zeros(9 * 16_000, np.float32)
     sound = tmp_path / "long.wav"
-    write_wav(sound, np.concatenate([*clips, *clips[:2], pause, *clips, *clips[2:4]]))
+    whole = np.concatenate([*clips, *clips[:2], pause, *clips, *clips[2:4]])
+    write_wav(sound, whole, audio.SAMPLE_RATE)
     results, pieces = in_parts(settings, jobs_of(sound, parts=4)[0], tmp_path / "spool")
     assert pieces == 2
     (whole,) = Transcriber(settings).run(jobs_of(sound))

@@ -13,7 +13,7 @@ from support import SAMPLES
 
 from rivulet.__main__ import main
 from rivulet.audio import Samples
-from rivulet.commands.align import _write_wav
+from rivulet.audio.pcm import write_wav
 from rivulet.corpora.manifest import Utterance
 from rivulet.errors import EngineError
 from rivulet.evaluation import accuracy
@@ -75,7 +75,7 @@ def manifest(tmp_path: Path) -> Path:
     for seconds, (name, speaker, text) in SAID.items():
         path = tmp_path / f"{name}.wav"
         path.parent.mkdir(exist_ok=True)
-        _write_wav(path, np.zeros(seconds * RATE, np.float32))
+        write_wav(path, np.zeros(seconds * RATE, np.float32), RATE)
         lines.append(f"{path.stem}\t{name}.wav\t{seconds}\t{speaker}\t{text}")
     made = tmp_path / "dev.tsv"
     made.write_text("\n".join(lines) + "\n")
@@ -330,7 +330,7 @@ def test_rivulet_is_heard_as_users_hear_it(
     from rivulet.evaluation.systems.rivulet import RivuletSystem
 
     monkeypatch.setattr(accuracy, "load_system", lambda config: RivuletSystem(small, 1, False))
-    _write_wav(tmp_path / "a.wav", babble)
+    write_wav(tmp_path / "a.wav", babble, RATE)
     clip = Utterance("a", tmp_path / "a.wav", 6.0, "", "HELLO", "x")
     fine, coarse = (
         transcribe_all(SystemConfig("rivulet"), [clip], ms).clips[0] for ms in (20, 1000)

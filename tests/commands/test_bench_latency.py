@@ -14,7 +14,7 @@ from support import small_checkpoint
 from rivulet import checkpoint
 from rivulet.__main__ import main
 from rivulet.audio import Samples
-from rivulet.commands.align import _write_wav
+from rivulet.audio.pcm import write_wav
 from rivulet.errors import ConfigError
 from rivulet.evaluation.ctm import SpokenWord, write_ctm
 from rivulet.evaluation.plots import draw_cdf
@@ -138,7 +138,7 @@ def test_a_smaller_block_shortens_the_wait_for_it(model: Path, clip: Clip) -> No
 @pytest.fixture
 def bench(tmp_path: Path, model: Path, clip: Clip) -> list[str]:
     """The arguments of a run on one clip that needs no aligner."""
-    _write_wav(tmp_path / "babble.wav", clip.samples)
+    write_wav(tmp_path / "babble.wav", clip.samples, 16_000)
     (tmp_path / "babble.txt").write_text(" ".join(word.text for word in clip.reference).lower())
     write_ctm(tmp_path / "words.ctm", {"babble": clip.reference})
     return [
@@ -311,7 +311,7 @@ def test_pictures_without_matplotlib_say_how_to_install_it(monkeypatch: pytest.M
 def test_many_streams_are_counted_together(
     small: Recognizer, tmp_path: Path, babble: np.ndarray
 ) -> None:
-    _write_wav(tmp_path / "a.wav", babble)
+    write_wav(tmp_path / "a.wav", babble, 16_000)
     one = measure_streams(small, [tmp_path / "a.wav"], 1.6, 1)
     four = measure_streams(small, [tmp_path / "a.wav"], 1.6, 4)
     assert (one.audio_s, four.audio_s) == (pytest.approx(1.6), pytest.approx(6.4))

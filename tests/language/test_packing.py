@@ -92,7 +92,7 @@ def test_a_compressed_model_is_put_together_once_with_the_pieces_of_its_checkpoi
     assert loaded.words == WORDS
     assert with_pieces(loaded.packed, tokenizer) is loaded.packed
     assert loaded.scorer.counts == made.scorer.counts
-    monkeypatch.setattr(packing, "_unpack", None)  # what lies in the cache is taken
+    monkeypatch.setattr(packing, "of_columns", None)  # what lies in the cache is taken
     assert bytes(LanguageModel.load(folder).packed.buffer) == bytes(loaded.packed.buffer)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from support import kept
 from support.faults import FaultyDevice, fake_portaudio, text_on_a_full_disk
 from support.microphone import SimulatedMicrophone, babble, looped, save_tiny_model
 
@@ -42,8 +43,7 @@ def tiny(model: Path) -> Recognizer:
 
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> FaultyDevice:
-    fake_portaudio(monkeypatch)
-    return FaultyDevice()
+    return FaultyDevice(fake_portaudio(monkeypatch))
 
 
 def simulated(seconds: float) -> SimulatedMicrophone:
@@ -57,7 +57,10 @@ def finals(events: list[LiveEvent]) -> list[Final]:
 # the machine sleeps
 
 
-def test_a_night_asleep_is_a_gap_and_no_storm_of_old_sound(device: FaultyDevice, tmp_path: Path):
+def test_a_night_asleep_is_a_gap_and_no_storm_of_old_sound(
+    device: FaultyDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    streams = kept(monkeypatch, Recognizer, "stream")
     recognizer = fake_recognizer([("BEFORE", 1.0, 1.4), ("AFTER", 5.0, 5.4)])
     device.play(SOUND[:48_000])
     device.sleep(NIGHT_S)
@@ -66,12 +69,13 @@ def test_a_night_asleep_is_a_gap_and_no_storm_of_old_sound(device: FaultyDevice,
     path = tmp_path / "night.rvl"
     session = LiveSession(recognizer, device.source, path)
     events = list(session)
+    (stream,) = streams
     (gap,) = (event for event in events if isinstance(event, Gap))
     assert gap == Gap(3.0, 3.0 + NIGHT_S, int(NIGHT_S * 16_000), "machine asleep")
     assert not [event for event in events if isinstance(event, InputWarning)]
     heard = [(final.text, round(final.start, 2)) for final in finals(events)]
     assert heard == [("BEFORE", 1.0), ("AFTER", gap.end + 1.0)]
-    assert session._live._stream.seconds == 3.0 + 1.0 + 3.0  # of the night one second is heard
+    assert stream.seconds == 3.0 + 1.0 + 3.0  # of the night one second is heard
     assert session.now_s == 6.0 + NIGHT_S
     report = ReplayReport()
     assert list(replay(Recording(path), recognizer, report)) == events
@@ -293,8 +297,8 @@ def test_a_device_may_vanish_when_the_disk_is_full_already(
 ):
     path = tmp_path / "talk.txt"
     full(path, 0)
-    source = simulated(6.0)
-    source._ends_with = DeviceError("the microphone 'x' vanished")
+    gone = DeviceError("the microphone 'x' vanished")
+    source = SimulatedMicrophone(MONO, looped(SOUND), 6.0, ends_with=gone)
     assert command(source, "-o", str(path)) == 1
     err = capsys.readouterr().err
     assert "cannot be written any more" in err

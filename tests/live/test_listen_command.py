@@ -70,17 +70,21 @@ def test_ctrl_c_flushes_the_last_words_and_exits_with_0(
     command: Callable[..., int], tiny: Recognizer, capsys: pytest.CaptureFixture[str]
 ):
     class Interrupted(SimulatedMicrophone):
-        def _hand_over(self, block: Block) -> Iterator[Block]:
-            yield from super()._hand_over(block)
-            if self._made >= 10 * 16_000:
-                signal.raise_signal(signal.SIGINT)
+        heard_s = 0.0
+
+        def __iter__(self) -> Iterator[Block]:
+            for block in super().__iter__():
+                self.heard_s += len(block.samples) / 16_000
+                yield block
+                if self.heard_s >= 10.0:
+                    signal.raise_signal(signal.SIGINT)
 
     source = Interrupted(MONO, looped(babble(16_000, 1)), 60.0)
     before = signal.getsignal(signal.SIGINT)
     assert command(source, "--raw") == 0
     assert signal.getsignal(signal.SIGINT) is before
     out, err = capsys.readouterr()
-    heard_s = source._made / 16_000
+    heard_s = round(source.heard_s, 1)  # of blocks of 0.1 s
     assert 10.0 <= heard_s < 11.0
     expected = finals(list(LiveSession(tiny, simulated(heard_s))))
     assert out.splitlines() == [final.text for final in expected]

@@ -143,7 +143,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
 
 def opened(rate: int = 1000) -> tuple[Microphone, FakeStream]:
     source = Microphone(DEVICES[1], rate, 1)
-    return source, source._stream
+    return source, sys.modules["sounddevice"].opened[-1]
 
 
 def test_a_refused_rate_lists_those_that_work(
@@ -234,20 +234,13 @@ def server() -> str:
 @pytest.fixture
 def clip(tmp_path: Path) -> tuple[Path, np.ndarray]:
     """A clip as a WAV at 48 kHz, and its samples."""
-    import wave
-
     import soxr
 
     from rivulet.audio import read
+    from rivulet.audio.pcm import write_wav
 
     sound = soxr.resample(np.concatenate(list(read(CLIPS[0]))), 16_000, 48_000)
-    path = tmp_path / "clip.wav"
-    with wave.open(str(path), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(48_000)
-        out.writeframes((np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes())
-    return path, sound
+    return write_wav(tmp_path / "clip.wav", sound, 48_000), sound
 
 
 def test_the_list_marks_a_default_and_says_hosts_and_rates(server: str):

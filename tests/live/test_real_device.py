@@ -27,6 +27,7 @@ from support.microphone import (
 
 import rivulet
 from rivulet.audio import read
+from rivulet.audio.pcm import write_wav
 from rivulet.events import Final, Partial
 from rivulet.live.listening import LiveSession
 from rivulet.live.microphone import SignalFormat
@@ -51,19 +52,10 @@ def server() -> str:
     return address
 
 
-def write_wav(path: Path, rate: int) -> Path:
+def write_clip(path: Path, rate: int) -> Path:
     """Write the last clip at `rate` Hz, so that the sound server need not resample."""
     sound = soxr.resample(np.concatenate(list(read(CLIPS[-1]))), 16_000, rate)
-    return write_mono(path, sound, rate)
-
-
-def write_mono(path: Path, sound: np.ndarray, rate: int) -> Path:
-    with wave.open(str(path), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(rate)
-        out.writeframes(np.clip(np.round(sound * 32768), -32768, 32767).astype("<i2").tobytes())
-    return path
+    return write_wav(path, sound, rate)
 
 
 def text_of(events: list[LiveEvent] | list[rivulet.Event]) -> str:
@@ -88,7 +80,7 @@ def test_a_clip_played_into_a_device_reads_as_its_file(
 ):
     """A busy sound server drops sound: then a take is repeated, and its words are not compared."""
     recognizer = default_model()
-    clip = write_wav(tmp_path / "clip.wav", rate)
+    clip = write_clip(tmp_path / "clip.wav", rate)
     expected = transcribed(recognizer, clip)
     assert len(expected.split()) > 5
     shares: list[float] = []
@@ -153,7 +145,7 @@ def placed(clip: Path, recording: Path) -> Path:
     whole[start : start + len(sound)] = sound
     with wave.open(str(clip)) as described:
         rate = described.getframerate()
-    return write_mono(recording.with_name("placed.wav"), whole, rate)
+    return write_wav(recording.with_name("placed.wav"), whole, rate)
 
 
 def mono_of(path: Path) -> np.ndarray:
@@ -199,7 +191,7 @@ class Program:
 def test_a_device_that_is_unloaded_ends_the_real_program_with_1(
     server: str, model: Path, tiny: Recognizer, tmp_path: Path
 ):
-    clip = write_wav(tmp_path / "clip.wav", 44_100)
+    clip = write_clip(tmp_path / "clip.wav", 44_100)
     saved = tmp_path / "talk.rvl"
     sink = NullSink(44_100, 1)
     program = Program("-m", str(model), "--save", str(saved))
@@ -225,7 +217,7 @@ def test_a_device_that_is_unloaded_ends_the_real_program_with_1(
 def test_a_killed_program_leaves_a_session_that_replays_bit_for_bit(
     server: str, model: Path, tiny: Recognizer, tmp_path: Path
 ):
-    clip = write_wav(tmp_path / "clip.wav", 44_100)
+    clip = write_clip(tmp_path / "clip.wav", 44_100)
     saved = tmp_path / "talk.rvl"
     sink = NullSink(44_100, 1)
     program = Program("-m", str(model), "--save", str(saved), "--raw")

@@ -208,16 +208,36 @@ def test_a_session_is_never_overwritten(tiny: Recognizer, tmp_path: Path):
     assert path.read_text() == "precious"
 
 
+@pytest.fixture
+def disks(monkeypatch: pytest.MonkeyPatch) -> list[FullDisk]:
+    """The files that are created from now on, which take all until their room is set."""
+    made: list[FullDisk] = []
+    usual = Path.open
+
+    def opened(self: Path, mode: str = "r", *given: object, **named: object) -> object:
+        file = usual(self, mode, *given, **named)  # type: ignore[call-overload]
+        if "x" not in mode:
+            return file
+        made.append(FullDisk(file, sys.maxsize))
+        return made[-1]
+
+    monkeypatch.setattr(Path, "open", opened)
+    return made
+
+
 def listen_until_full(
-    tiny: Recognizer, path: Path, room: int, ends_with: Exception | None = None
+    tiny: Recognizer,
+    path: Path,
+    disks: list[FullDisk],
+    room: int,
+    ends_with: Exception | None = None,
 ) -> tuple[LiveSession, list[LiveEvent], Exception]:
     """Save six seconds on a disk with `room` bytes after the header; return what came out."""
     signal = SignalFormat("simulated", 16_000, 1)
     sound = looped(babble(16_000, 1))
     source = SimulatedMicrophone(signal, sound, 6.0, ends_with=ends_with)
     session = LiveSession(tiny, source, path)
-    assert session._saver is not None
-    session._saver._file = FullDisk(session._saver._file, room)  # type: ignore[assignment]
+    disks[-1].room = room
     events: list[LiveEvent] = []
     with pytest.raises((RecordingError, DeviceError)) as raised:
         events.extend(session)
@@ -226,7 +246,7 @@ def listen_until_full(
 
 @pytest.mark.parametrize("room", [0, 1, 40_000, -1])
 def test_a_full_disk_costs_no_word_and_nothing_that_was_saved(
-    tiny: Recognizer, tmp_path: Path, room: int
+    tiny: Recognizer, disks: list[FullDisk], tmp_path: Path, room: int
 ):
     expected = record(tiny, tmp_path / "whole.rvl", seconds=6.0)
     whole = (tmp_path / "whole.rvl").read_bytes()
@@ -234,7 +254,7 @@ def test_a_full_disk_costs_no_word_and_nothing_that_was_saved(
     if room < 0:  # all but the last byte: only the end of the session does not fit
         room = len(whole) - ends[0] - 1
     path = tmp_path / "talk.rvl"
-    session, events, error = listen_until_full(tiny, path, room)
+    session, events, error = listen_until_full(tiny, path, disks, room)
     told = [event for event in events if isinstance(event, InputWarning) and event.check == "save"]
     assert [live_event_to_dict(e) for e in events if e not in told] == expected
     (finding,) = told
@@ -255,22 +275,25 @@ def test_a_full_disk_costs_no_word_and_nothing_that_was_saved(
 
 
 def test_a_device_that_vanishes_after_the_disk_was_full_is_told_as_well(
-    tiny: Recognizer, tmp_path: Path
+    tiny: Recognizer, disks: list[FullDisk], tmp_path: Path
 ):
     gone = DeviceError("the microphone 'x' vanished")
-    session, events, error = listen_until_full(tiny, tmp_path / "talk.rvl", 0, ends_with=gone)
+    session, events, error = listen_until_full(
+        tiny, tmp_path / "talk.rvl", disks, 0, ends_with=gone
+    )
     assert error is gone
     assert session.unsaved is not None
     assert sum(isinstance(event, InputWarning) and event.check == "save" for event in events) == 1
 
 
-def test_leaving_the_iterator_on_a_full_disk_is_harmless(tiny: Recognizer, tmp_path: Path):
+def test_leaving_the_iterator_on_a_full_disk_is_harmless(
+    tiny: Recognizer, disks: list[FullDisk], tmp_path: Path
+):
     source = SimulatedMicrophone(
         SignalFormat("simulated", 16_000, 1), looped(babble(16_000, 1)), 6.0
     )
     session = LiveSession(tiny, source, tmp_path / "talk.rvl")
-    assert session._saver is not None
-    session._saver._file = FullDisk(session._saver._file, 0)  # type: ignore[assignment]
+    disks[-1].room = 0
     events = iter(session)
     next(events)
     events.close()  # type: ignore[attr-defined]

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import time
-import wave
 from collections.abc import Callable, Iterator
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -14,10 +13,11 @@ import numpy as np
 import pytest
 import soxr
 from support.browser import CHROMIUM, QUIET, fake_microphone
-from support.serving import heard, pcm16, serving, text_of, transcribed
+from support.serving import heard, serving, text_of, transcribed
 from websockets.sync.client import connect as websockets_client
 
 from rivulet.audio import SAMPLE_RATE, load
+from rivulet.audio.pcm import write_wav
 from rivulet.recognizer import Recognizer
 from rivulet.server.app import Settings
 from rivulet.server.running import Server
@@ -68,11 +68,8 @@ RECORD = """
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The clip as the microphone plays it: after half a second, and then silence."""
     spoken = soxr.resample(load(CLIP), SAMPLE_RATE, RATE)
-    path = tmp_path_factory.mktemp("microphone") / "clip.wav"
-    with wave.open(str(path), "wb") as out:
-        out.setparams((1, 2, RATE, 0, "NONE", ""))
-        out.writeframes(pcm16(np.concatenate([np.zeros(RATE // 2), spoken, np.zeros(RATE * 60)])))
-    return path
+    whole = np.concatenate([np.zeros(RATE // 2), spoken, np.zeros(RATE * 60)])
+    return write_wav(tmp_path_factory.mktemp("microphone") / "clip.wav", whole, RATE)
 
 
 @pytest.fixture(scope="module")
@@ -285,12 +282,15 @@ def test_a_lost_connection_goes_on_without_losing_a_word(
     """The page's own stream is cut twice while the clip plays."""
     page.click("#microphone")
     page.wait_for_selector(".word")
-    resumed = server.app.metrics.resumed._value
+
+    def resumed() -> float:
+        return server.app.metrics.registry.get_sample_value("rivulet_resumed_total") or 0.0
+
     for count in (1, 2):
-        before = resumed.get()
+        before = resumed()
         cut_connections(server)
-        eventually(page, lambda before=before: resumed.get() > before)
-        assert count <= resumed.get()
+        eventually(page, lambda before=before: resumed() > before)
+        assert count <= resumed()
     page.wait_for_selector("#status:has-text('Listening')")
     eventually(page, lambda: spoken_s(page) > CLIP_S)
     stop(page)

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import wave
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -17,9 +16,10 @@ from pathlib import Path
 
 import pytest
 from support.browser import CHROMIUM, QUIET, fake_microphone
-from support.serving import pcm16, serving, text_of, transcribed
+from support.serving import serving, text_of, transcribed
 
 from rivulet.audio import SAMPLE_RATE, load
+from rivulet.audio.pcm import write_wav
 from rivulet.recognizer import Recognizer
 from rivulet.server.app import Settings
 from rivulet.server.running import Server
@@ -45,12 +45,8 @@ def server(recognizer: Recognizer) -> Iterator[Server]:
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    path = tmp_path / "clip.wav"
     source = ROOT / "data" / "samples" / "slt.flac"
-    with wave.open(str(path), "wb") as out:
-        out.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
-        out.writeframes(pcm16(load(source)))
-    return path
+    return write_wav(tmp_path / "clip.wav", load(source), SAMPLE_RATE)
 
 
 def printed(program: str, clip: Path) -> str:

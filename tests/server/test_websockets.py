@@ -20,6 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from rivulet.audio import SAMPLE_RATE, load
+from rivulet.audio.pcm import write_wav
 from rivulet.recognizer import Recognizer
 from rivulet.server.app import Settings
 from rivulet.server.running import Server
@@ -46,13 +47,7 @@ def nonsense(small: Recognizer) -> Iterator[Server]:
 def clip(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The clip as a WAV file of some rate."""
     resampled = soxr.resample(load(CLIP), SAMPLE_RATE, request.param)
-    path = tmp_path / "clip.wav"
-    with wave.open(str(path), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(request.param)
-        out.writeframes(pcm16(resampled))
-    return path
+    return write_wav(tmp_path / "clip.wav", resampled, request.param)
 
 
 def at(server: Server, path: str = "/", query: str = "") -> str:
@@ -109,10 +104,7 @@ def test_a_vosk_client_has_the_words_and_times_of_transcribe(
 
 
 def test_a_vosk_client_can_have_partial_words_and_hot_words(server: Server, tmp_path: Path) -> None:
-    path = tmp_path / "clip.wav"
-    with wave.open(str(path), "wb") as out:
-        out.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
-        out.writeframes(pcm16(load(CLIP)))
+    path = write_wav(tmp_path / "clip.wav", load(CLIP), SAMPLE_RATE)
     wishes = {"partial_words": 1, "phrase_list": ["the bridge", "[unk]"], "max_alternatives": 3}
     replies = asyncio.run(as_vosk(server, path, **wishes))
     partial = next(reply for reply in replies if reply.get("partial_result"))
@@ -381,7 +373,7 @@ def test_a_client_that_does_not_read_is_dropped(
         )
         assert b"101" in await reader.readline()
         frame = b"\x82\x82\0\0\0\0\0\0"  # binary, masked with zeros, two bytes
-        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        writer.transport.pause_reading()
         dropped = False
         deadline = time.monotonic() + PATIENCE_S
         while not dropped and time.monotonic() < deadline:

@@ -2,7 +2,9 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
 from rivulet.acoustic.config import ModelConfig
@@ -15,6 +17,19 @@ from rivulet.tokenizer import Tokenizer
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "data" / "samples"
 SHARED = Path(os.environ.get("RIVULET_SHARED", ROOT.parent / "shared"))
+
+
+def kept(monkeypatch: pytest.MonkeyPatch, owner: type, method: str) -> list[Any]:
+    """Return a list that everything which a public method returns from now on is added to."""
+    made: list[Any] = []
+    usual = getattr(owner, method)
+
+    def keeping(*given: Any, **named: Any) -> Any:
+        made.append(usual(*given, **named))
+        return made[-1]
+
+    monkeypatch.setattr(owner, method, keeping)
+    return made
 
 
 def small_model(cell: str = "gru", seed: int = 0, lookahead: int = 2) -> AcousticModel:

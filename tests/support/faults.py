@@ -100,14 +100,23 @@ class FakeStream:
 
 
 def fake_portaudio(monkeypatch: Any) -> types.SimpleNamespace:
-    """Put a PortAudio without devices in the place of the real one."""
+    """Put a PortAudio without devices in the place of the real one; `opened` has its streams."""
 
     def check(device: int, channels: int, kind: str, samplerate: int) -> None:
         if samplerate in FakeStream.refuses:
             raise FakePortAudioError("Invalid sample rate")
 
+    opened: list[FakeStream] = []
+
+    def open_stream(**settings: object) -> FakeStream:
+        opened.append(FakeStream(**settings))
+        return opened[-1]
+
     module = types.SimpleNamespace(
-        InputStream=FakeStream, PortAudioError=FakePortAudioError, check_input_settings=check
+        InputStream=open_stream,
+        PortAudioError=FakePortAudioError,
+        check_input_settings=check,
+        opened=opened,
     )
     monkeypatch.setitem(sys.modules, "sounddevice", module)
     return module
@@ -116,13 +125,13 @@ def fake_portaudio(monkeypatch: Any) -> types.SimpleNamespace:
 class FaultyDevice:
     """A microphone whose device does what it is told: it plays, sleeps, stalls or ends."""
 
-    def __init__(self, rate: int = 16_000) -> None:
+    def __init__(self, portaudio: types.SimpleNamespace, rate: int = 16_000) -> None:
         self.clock = JumpingClock()
         device = Device(3, "USB Microphone", "Core Audio", rate, 1, False)
         self.source = Microphone(device, rate, 1, clock=self.clock)
         self.rate = rate
         self.device_s = 50.0
-        self._stream: FakeStream = self.source._stream
+        self._stream: FakeStream = portaudio.opened[-1]
 
     def play(self, sound: np.ndarray, overflow: bool = False) -> None:
         """Deliver int16 (n, 1) in blocks of 20 ms while the clocks go on."""

@@ -25,6 +25,13 @@ class _Handler(SimpleHTTPRequestHandler):
             return
         self._give(content)
 
+    def do_HEAD(self):
+        if self.path not in self.server.unsized:
+            super().do_HEAD()
+            return
+        self.send_response(HTTPStatus.OK)
+        self.end_headers()
+
     def _give(self, content):
         whole = len(content)
         wanted = self.headers.get("Range")
@@ -36,7 +43,10 @@ class _Handler(SimpleHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{end}/{whole}")
         else:
             self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Length", str(len(content)))
+        if self.path in self.server.unsized:
+            self.send_header("Connection", "close")
+        else:
+            self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         breaks = self.server.breaks.get(self.path, 0)
         if breaks:
@@ -54,14 +64,16 @@ class WebServer(ThreadingHTTPServer):
     """Serves `folder` on a free port of this machine.
 
     breaks: path → how many of the next answers end in the middle. forbidden: paths that are.
-    ranges: whether parts of a file are given. asked: how often each path was asked for.
+    unsized: paths of which nothing but the content is told. ranges: whether parts of a file are
+    given. asked: how often each path was asked for.
     """
 
     daemon_threads = True
 
     def __init__(self, folder, ranges=True):
         super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
-        self.ranges, self.breaks, self.forbidden, self.asked = ranges, {}, set(), Counter()
+        self.ranges, self.breaks, self.asked = ranges, {}, Counter()
+        self.forbidden, self.unsized = set(), set()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 

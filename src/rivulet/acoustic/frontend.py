@@ -55,6 +55,11 @@ class Frontend:
         return self._samples / SAMPLE_RATE
 
     @property
+    def held_samples(self) -> int:
+        """Samples at 16 kHz that wait for their block."""
+        return self._cut.held_samples
+
+    @property
     def nbytes(self) -> int:
         """Bytes of samples waiting for their block, at the most."""
         return self._cut.nbytes()

@@ -40,7 +40,7 @@ def run(jobs: Iterable[Job], settings: Settings, address: str | None = None) -> 
     """
     _connect(address)
     pending = {job.place: job for job in jobs}
-    batches = _batches(pending.values())
+    batches = batched(pending.values())
     while pending and batches:
         for result in _results(batches, settings):
             if pending.pop(result.job.place, None):  # else: a node that died had it done before
@@ -141,7 +141,7 @@ def _connect(address: str | None) -> None:
         ) from error
 
 
-def _batches(jobs: Iterable[Job]) -> list[list[Job]]:
+def batched(jobs: Iterable[Job]) -> list[list[Job]]:
     """Group jobs, the large ones first, into batches of some bytes."""
     batches: list[list[Job]] = []
     size = 0

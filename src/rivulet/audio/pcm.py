@@ -1,5 +1,7 @@
 """Samples as whole numbers of 16 bits and back: one scale, so the way there and back is exact."""
 
+import wave
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,3 +26,11 @@ def to_int16(samples: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
 def to_bytes(samples: npt.NDArray[Any]) -> bytes:
     """Return floats (n,) as 16-bit little-endian PCM."""
     return to_int16(samples).astype("<i2").tobytes()
+
+
+def write_wav(path: Path, samples: npt.NDArray[Any], sample_rate: int) -> Path:
+    """Write floats (n,) as a WAV of one channel; return its path."""
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, sample_rate, 0, "NONE", ""))  # 1 channel of 2 bytes
+        file.writeframes(to_bytes(samples))
+    return path

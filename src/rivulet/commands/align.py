@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-import wave
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ from rivulet.evaluation.ctm import SpokenWord, write_ctm
 from rivulet.text.normalize import normalize
 
 if TYPE_CHECKING:
-    from rivulet.audio import Samples
     from rivulet.evaluation.alignment import Aligner, Deviation
 
 SENTENCES = (
@@ -89,6 +87,7 @@ def _align(args: argparse.Namespace) -> int:
 def _speak(args: argparse.Namespace) -> int:
     """Write clips that a synthesizer says, with its own word times."""
     from rivulet.audio import SAMPLE_RATE
+    from rivulet.audio.pcm import write_wav
     from rivulet.evaluation.synthesis import speak
 
     if not args.speak.is_file():
@@ -102,7 +101,7 @@ def _speak(args: argparse.Namespace) -> int:
             made = speak(text, voice)
             name = f"{voice.replace(':', '-')}-{number:03}"
             path = args.output / f"{name}.wav"
-            _write_wav(path, made.samples)
+            write_wav(path, made.samples, SAMPLE_RATE)
             seconds = len(made.samples) / SAMPLE_RATE
             utterances.append(Utterance(name, path.absolute(), seconds, voice, text, voice))
             times[name] = made.words
@@ -163,14 +162,3 @@ def _row(side: "Deviation | None", width: int) -> str:
     numbers = [1000 * value for value in (side.median_s, side.mean_abs_s, side.p90_abs_s)]
     share = f"{100 * side.within_50ms:.0f}%"
     return f"{numbers[0]:{width}.0f} {numbers[1]:5.0f} {numbers[2]:5.0f} {share:>6}"
-
-
-def _write_wav(path: Path, samples: "Samples") -> None:
-    from rivulet.audio import SAMPLE_RATE
-    from rivulet.audio.pcm import to_bytes
-
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
-        file.writeframes(to_bytes(samples))

@@ -251,10 +251,15 @@ def load_recognizer(args: argparse.Namespace) -> "Recognizer":
     recognizer = Recognizer.load(
         args.model, args.block_ms, endpoint, args.decoder, args.engine, args.threads
     )
-    return _with_decoder_flags(recognizer, args)
+    return with_decoder_flags(recognizer, args)
 
 
-def _with_decoder_flags(recognizer: "Recognizer", args: argparse.Namespace) -> "Recognizer":
+def with_decoder_flags(recognizer: "Recognizer", args: argparse.Namespace) -> "Recognizer":
+    """Return the recognizer as the flags of the beam and of hot words say.
+
+    Raises:
+        ConfigError: they need the beam or the priors, which it has not, or are no numbers that fit.
+    """
     beam = recognizer.settings.beam
     given = {field.name: getattr(args, field.name, None) for field in fields(beam)}
     changed = {name: value for name, value in given.items() if value is not None}
