@@ -1,14 +1,17 @@
 """Smaller n-gram models: what is dropped is what costs least, and probabilities stay such."""
 
 import itertools
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from support.language import TinyModel
 
-from rivulet.language.build import arpa, pruning
+from rivulet.language.build import arpa, pruning, ready
 from rivulet.language.build.marginals import marginals, refit
 
+CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 SENTENCES = ["THE CAT SAT", "THE CAT SAT ON THE MAT", "A DOG SAT", "THE DOG RAN", "A CAT RAN ON"]
 
 
@@ -26,6 +29,22 @@ def sums(model, length):
     """The sum of all words' probabilities after every context of `length` - 1 words."""
     chances = 10.0 ** model.log_probs(ids(model, length))
     return chances.reshape(-1, len(model.vocabulary)).sum(axis=1)
+
+
+def rounded(model):
+    """The model with its probabilities rounded up to the next power of ten, or nearly one."""
+    parts = [
+        replace(part, log_probs=np.minimum(np.ceil(part.log_probs), -0.01)) for part in model.grams
+    ]
+    return arpa.BackoffModel(model.vocabulary, tuple(parts))
+
+
+def overfull(model):
+    """Contexts whose listed words have a probability of one or more, by length."""
+    return [
+        int((np.bincount(p.keys // len(model.vocabulary), 10.0**p.log_probs) >= 1.0).sum())
+        for p in model.grams
+    ]
 
 
 def grams(model, n):
@@ -71,6 +90,65 @@ def test_a_pruned_model_sums_to_one_and_keeps_the_rest_as_it_was(model, threshol
         assert sums(pruned, length) == pytest.approx(1.0, abs=1e-6)
     for part in pruned.grams:
         assert part.log_probs == pytest.approx(model.log_probs(part.words), abs=1e-4)
+
+
+def test_rounded_scores_are_scaled_so_that_all_words_sum_to_one(model):
+    coarse = rounded(model)
+    assert min(overfull(coarse)) > 0
+    assert sums(coarse, 3).max() > 1.1
+    scaled = arpa.normalized(coarse)
+    for length in (1, 2, 3):
+        assert sums(scaled, length) == pytest.approx(1.0, abs=1e-6)
+    listed = scaled.grams[2]
+    assert (listed.log_probs < 0.0).all()
+    same = coarse.find(listed.words[:, :2])[0]  # what a context lists keeps its proportions
+    for place in np.unique(same):
+        change = (listed.log_probs - coarse.grams[2].log_probs)[same == place]
+        assert change == pytest.approx(change[0])
+
+
+@pytest.mark.parametrize("change", [arpa.normalized, lambda coarse: coarse])
+@pytest.mark.parametrize("threshold", [0.0, 0.001, 0.01, 0.1])
+def test_a_rounded_model_sums_to_one_when_it_is_pruned(model, change, threshold):
+    """A context that is over-full, and not scaled before, is scaled when its weight is renewed."""
+    coarse = change(rounded(model))
+    assert pruning.entropy_prune(coarse, 0.0).counts == model.counts
+    for pruned in (
+        pruning.entropy_prune(coarse, threshold),
+        pruning.shrink(coarse, threshold),
+        pruning.keep_words(coarse, {"THE", "CAT", "SAT", "ON"}),
+    ):
+        assert sum(overfull(pruned)[1:]) == 0
+        for length in (1, 2, 3):
+            assert sums(pruned, length) == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_the_shipped_small_model_sums_to_one_when_it_is_pruned():
+    """Its scores lie in few bins, and thousands of its contexts are over-full."""
+    model = ready.read(CHECKPOINTS / "tiny" / "lm")
+    assert min(overfull(model)[1:]) > 1000
+    pruned = pruning.shrink(arpa.normalized(model), 1e-6)
+    assert pruned.counts[2] < 0.5 * model.counts[2]
+    every = np.arange(len(model.vocabulary))
+    rng = np.random.default_rng(1)
+    for n in (1, 2):
+        contexts = pruned.grams[n - 1].words
+        for context in contexts[rng.integers(len(contexts), size=20)]:
+            asked = np.column_stack([np.tile(context, (len(every), 1)), every])
+            assert (10.0 ** pruned.log_probs(asked)).sum() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_the_begin_of_a_sentence_has_no_share_of_the_words(model, tmp_path):
+    """KenLM's lmplz gives <s> probability 1, which would halve all words' when they are scaled."""
+    arpa.write(model, tmp_path / "own.arpa")
+    own = (tmp_path / "own.arpa").read_text()
+    (tmp_path / "lmplz.arpa").write_text(own.replace("-99\t<s>", "0\t<s>"))
+    assert (tmp_path / "lmplz.arpa").read_text() != own
+    one, other = (arpa.read(tmp_path / f"{name}.arpa") for name in ("own", "lmplz"))
+    assert other.grams[0].log_probs == pytest.approx(one.grams[0].log_probs)
+    a, b = (pruning.shrink(read, 0.02) for read in (one, other))
+    assert a.log_probs(ids(a, 2)) == pytest.approx(b.log_probs(ids(b, 2)))
 
 
 def pair_shares(model):

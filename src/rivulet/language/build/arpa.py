@@ -6,7 +6,7 @@ vocabulary, plus its last word. Sorted keys are a trie, and a search in them is 
 
 import lzma
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -19,6 +19,8 @@ from rivulet.language.files import open_packed
 Ids = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 NEVER = -99.0  # log10 of the probability of what cannot be said, such as <s>
+LEAST_BACKOFF, MOST_BACKOFF = 1e-4, 1e4  # weights beyond are of rounded probabilities
+SMALLEST = 1e-12  # probabilities that differ by less are the same
 NOT_WORDS = frozenset(["<s>", "</s>", "<unk>"])
 
 
@@ -187,7 +189,15 @@ def _model(
         order = np.argsort(keys)
         grams = Grams(keys[order], words[order], values[order, 0], values[order, 1])
         model = BackoffModel(vocabulary, (*model.grams, grams))
-    return model
+    return without_start(model)
+
+
+def without_start(model: BackoffModel) -> BackoffModel:
+    """Return the model with <s> as what cannot be said; lmplz gives it probability 1."""
+    first, *longer = model.grams
+    start = np.array([word == "<s>" for word in model.vocabulary])
+    words = replace(first, log_probs=np.where(start, NEVER, first.log_probs))
+    return BackoffModel(model.vocabulary, (words, *longer))
 
 
 def _keys(shorter: BackoffModel, words: Ids) -> tuple[Ids, npt.NDArray[np.bool_]]:
@@ -237,21 +247,63 @@ def with_backoffs(model: BackoffModel) -> BackoffModel:
     """Return the model with the back-off weights of its longest contexts, the n-1-grams.
 
     What the listed words leave over is shared among the others as the shorter context says (Katz
-    1987): weight = (1 - sum of P(w|h)) / (1 - sum of P(w|h')), both sums over the listed w.
+    1987): weight = (1 - sum of P(w|h)) / (1 - sum of P(w|h')), both sums over the listed w. Where
+    that is out of bounds, because rounded probabilities sum to one or more, the weight is the
+    bound, and the listed words are scaled to what it leaves them: all words sum to one.
     """
     if model.order == 1:
         return model
+    prefix, lists, listed, share = _listed(model)
+    left = 1.0 - listed
+    with np.errstate(divide="ignore", invalid="ignore"):  # the bounds and `lists` see to those
+        weights = np.clip(np.nan_to_num(left / share, nan=1.0), LEAST_BACKOFF, MOST_BACKOFF)
+        scale = (1.0 - weights * share) / listed
+    bounded = lists & (np.abs(weights * share - left) > SMALLEST)
+    scale, weights = np.where(bounded, scale, 1.0), np.where(lists, weights, 1.0)
+    return _scaled(model, scale[prefix], np.log10(weights))
+
+
+def normalized(model: BackoffModel) -> BackoffModel:
+    """Return the model so scaled that all words sum to one after every context.
+
+    The words that a context lists and its back-off weight are divided by the same number. Rounded
+    scores, such as those of a packed file, sum to more or less than one; those that a context
+    lists may do so alone, and would leave nothing to the other words.
+    """
+    first, *longer = model.grams
+    chances = 10.0**first.log_probs
+    words = replace(first, log_probs=np.maximum(np.log10(chances / chances.sum()), NEVER))
+    scaled = BackoffModel(model.vocabulary, (words,))
+    for grams in longer:
+        scaled = BackoffModel(model.vocabulary, (*scaled.grams, grams))
+        prefix, lists, listed, share = _listed(scaled)
+        backoffs = scaled.grams[-2].backoffs
+        total = np.where(lists, listed + 10.0**backoffs * share, 1.0)
+        scaled = _scaled(scaled, 1.0 / total[prefix], backoffs - np.log10(total))
+    return scaled
+
+
+def _listed(model: BackoffModel) -> tuple[Ids, npt.NDArray[np.bool_], Floats, Floats]:
+    """Return where the context of each longest n-gram stands (N,), and of each context (M,) more.
+
+    That is whether it lists any, the sum of their probabilities, and what the next shorter context
+    gives to all other words.
+    """
     *_, contexts, longest = model.grams
-    prefix = longest.keys // len(model.vocabulary)
-    size = len(contexts.keys)
-    listed = np.bincount(prefix, 10.0**longest.log_probs, size)
+    prefix, size = longest.keys // len(model.vocabulary), len(contexts.keys)
     shorter = BackoffModel(model.vocabulary, model.grams[:-1])
+    listed = np.bincount(prefix, 10.0**longest.log_probs, size).astype(np.float64)
     by_shorter = np.bincount(prefix, 10.0 ** shorter.log_probs(longest.words[:, 1:]), size)
-    left = np.maximum(1.0 - listed, 10.0**NEVER)
-    share = np.maximum(1.0 - by_shorter, 10.0**NEVER)
-    backoffs = np.where(np.bincount(prefix, minlength=size) > 0, np.log10(left / share), 0.0)
-    renewed = Grams(contexts.keys, contexts.words, contexts.log_probs, backoffs)
-    return BackoffModel(model.vocabulary, (*model.grams[:-2], renewed, longest))
+    share: Floats = np.maximum(1.0 - by_shorter, 0.0)
+    return prefix, np.bincount(prefix, minlength=size) > 0, listed, share
+
+
+def _scaled(model: BackoffModel, scale: Floats, backoffs: Floats) -> BackoffModel:
+    """Return the model, its longest n-grams times `scale` (N,), their contexts' log10 weights."""
+    *shorter, contexts, longest = model.grams
+    logs = np.maximum(longest.log_probs + np.log10(scale), NEVER)
+    renewed = replace(contexts, backoffs=backoffs), replace(longest, log_probs=logs)
+    return BackoffModel(model.vocabulary, (*shorter, *renewed))
 
 
 def write(model: BackoffModel, path: Path) -> None:

@@ -152,7 +152,7 @@ def _ngrams(
 ) -> tuple[BackoffModel, TextCounts | None]:
     """Estimate, read or mix the n-grams; write them to `work` as ARPA."""
     counts = None
-    ready = read_ready(config.arpa) if config.arpa else None
+    ready = _ready(config)
     if config.texts:
         model, counts = _estimate(config, known, tools, work)
         if ready is not None:
@@ -173,6 +173,14 @@ def _ngrams(
     if config.write_arpa:
         shutil.copyfile(work / ARPA, config.write_arpa)
     return model, counts
+
+
+def _ready(config: BuildConfig) -> BackoffModel | None:
+    """Read the ready model, if there is one; as it is, unless it is to be changed."""
+    if config.arpa is None:
+        return None
+    changed = config.texts or config.vocabulary or config.entropy_prune
+    return arpa.normalized(read_ready(config.arpa)) if changed else read_ready(config.arpa)
 
 
 def _estimate(

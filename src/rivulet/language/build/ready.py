@@ -45,7 +45,7 @@ def of_tables(words: tuple[str, ...], tables: NGramTables) -> BackoffModel:
             rows = np.column_stack([np.repeat(rows, counts, axis=0), ids[level.words]])
         scores = level.probs.astype(np.float64), level.backoffs.astype(np.float64)
         model = _with_level(model, rows, *scores)
-    return model
+    return arpa.without_start(model)
 
 
 def _with_level(model: BackoffModel, rows: Ids, probs: Floats, backoffs: Floats) -> BackoffModel:
