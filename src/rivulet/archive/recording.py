@@ -1,10 +1,9 @@
 """Results go to the folder: texts one by one, then the ledger, and now and then the tables."""
 
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.util import find_spec
 from io import StringIO
 from itertools import islice
@@ -14,6 +13,7 @@ from typing import Protocol
 from rivulet.archive.ledger import STATE_FOLDER, Ledger, Row
 from rivulet.archive.records import Result, Settings
 from rivulet.errors import ConfigError
+from rivulet.replacing import replacing
 from rivulet.writers import open_writer
 
 COMMIT_S = 1.0  # seconds of results that a kill may cost
@@ -102,7 +102,8 @@ class Recorder:
             if path.parent not in self._made:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._made.add(path.parent)
-            replace_content(path, content, self._folder / STATE_FOLDER / "text.part")
+            with replacing(path, self._folder / STATE_FOLDER / "text.part") as part:
+                part.write_bytes(content)
         return len(content)
 
     def _append_error(self, source: str, error: str) -> None:
@@ -128,7 +129,8 @@ def write_errors(folder: Path, ledger: Ledger) -> None:
     with explained(path):
         if lines:
             content = "\n".join([*lines, ""]).encode()
-            replace_content(path, content, folder / STATE_FOLDER / "errors.part")
+            with replacing(path, folder / STATE_FOLDER / "errors.part") as part:
+                part.write_bytes(content)
         else:
             path.unlink(missing_ok=True)
 
@@ -151,28 +153,18 @@ def write_parquet(folder: Path, ledger: Ledger) -> None:
             ("warnings", pa.string()),
         ]
     )
-    part = folder / STATE_FOLDER / "results.part"
-    rows = ledger.rows()
-    with explained(folder / "results.parquet"):
-        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
-            while group := list(islice(rows, ROW_GROUP)):
-                writer.write_table(pa.Table.from_pylist([_columns(row) for row in group], schema))
-        part.replace(folder / "results.parquet")
+    path, rows = folder / "results.parquet", ledger.rows()
+    with (
+        explained(path),
+        replacing(path, folder / STATE_FOLDER / "results.part") as part,
+        pq.ParquetWriter(part, schema, compression="zstd") as writer,
+    ):
+        while group := list(islice(rows, ROW_GROUP)):
+            writer.write_table(pa.Table.from_pylist([_columns(row) for row in group], schema))
 
 
 def _columns(row: Row) -> dict[str, object]:
     return dict(vars(row))
-
-
-def replace_content(path: Path, content: bytes, part: Path) -> None:
-    """Let `path` hold `content`, as a whole or not at all; `part` is on the same file system."""
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    except OSError:
-        with suppress(OSError):
-            part.unlink()
-        raise
 
 
 @contextmanager

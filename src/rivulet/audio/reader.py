@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
@@ -147,12 +146,7 @@ class AudioFile:
         """Enter a `with` block."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the file."""
         self.close()
 

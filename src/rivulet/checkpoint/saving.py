@@ -36,7 +36,7 @@ from rivulet.checkpoint.loading import load, read_tokens
 from rivulet.decoding.settings import BeamSettings, TimingConfig
 from rivulet.errors import ConfigError
 from rivulet.language.model import LanguageModel
-from rivulet.replacing import replacing
+from rivulet.replacing import UNFINISHED, replacing
 from rivulet.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     if language_model is not None:
         language_model.save(folder / LM_FOLDER, checkpoint.tokenizer, compress=bits <= 8)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="unfinished-") as name:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED) as name:
         _write_files(checkpoint, Path(name), bits, moments)
         for weights in (WEIGHTS_FILE, PACKED_FILE):  # in another precision
             (folder / weights).unlink(missing_ok=True)

@@ -4,19 +4,13 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from rivulet.commands.flags import (
-    add_decoder_flags,
-    add_endpoint_flags,
-    add_model_flags,
-    add_text_flags,
-    load_recognizer,
-)
+from rivulet.commands.flags import add_recognizer_flags, add_track_flag, load_recognizer
+from rivulet.commands.signals import terminable
 from rivulet.errors import ConfigError, RivuletError
 from rivulet.text.subtitles import SubtitleLayout
 from rivulet.writers import FORMATS
@@ -26,8 +20,7 @@ if TYPE_CHECKING:
     from rivulet.archive.progress import Progress
     from rivulet.archive.records import Job, Result, Settings
 
-INTERRUPTED = 128 + signal.SIGINT  # exit statuses, as a shell gives them
-TERMINATED = 128 + signal.SIGTERM
+INTERRUPTED = 128 + signal.SIGINT  # exit status, as a shell gives it
 
 
 def add_parser(commands: Any) -> None:
@@ -57,14 +50,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--exclude", action="append", default=[], metavar="PATTERN", help="but not these"
     )
-    parser.add_argument(
-        "--track", type=int, metavar="N", help="which sound track, from 1 (the default one)"
-    )
+    add_track_flag(parser)
     _add_how(parser)
-    add_model_flags(parser)
-    add_decoder_flags(parser)
-    add_endpoint_flags(parser)
-    add_text_flags(parser)
+    add_recognizer_flags(parser)
     parser.set_defaults(run=run)
 
 
@@ -174,7 +162,7 @@ def _work(args: argparse.Namespace, ledger: "Ledger", settings: "Settings", plan
     summary = Summary(args.output)
     status = 0
     try:
-        with _terminable(), Progress(plan) as progress:
+        with terminable(), Progress(plan) as progress:
             for result in _results(args, ledger.waiting(), plan, settings, progress):
                 recorder.add(result)
                 summary.add(result)
@@ -225,25 +213,6 @@ def _need_tables() -> None:
 
     if find_spec("pyarrow") is None:
         _say("warning: results.parquet needs pyarrow (pip install 'rivulet[archive]').")
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let a terminate signal end the program as Ctrl-C does."""
-
-    def stop(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise SystemExit(TERMINATED)
-
-    before: Callable[[int, FrameType | None], Any] | int | None
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _say(sentence: str) -> None:

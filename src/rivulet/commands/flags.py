@@ -217,6 +217,21 @@ def add_text_flags(parser: argparse.ArgumentParser, subtitles: bool = True) -> N
         )
 
 
+def add_recognizer_flags(parser: argparse.ArgumentParser, subtitles: bool = True) -> None:
+    """Declare which model runs, how words are found, when a segment ends and how text is shown."""
+    add_model_flags(parser)
+    add_decoder_flags(parser)
+    add_endpoint_flags(parser)
+    add_text_flags(parser, subtitles)
+
+
+def add_track_flag(parser: argparse.ArgumentParser) -> None:
+    """Declare which track of a film is heard."""
+    parser.add_argument(
+        "--track", type=int, metavar="N", help="which sound track, from 1 (the default one)"
+    )
+
+
 def new_formatters(args: argparse.Namespace) -> "Callable[[], Formatter | None]":
     """Return what makes the formatter of each stream; none for raw text.
 

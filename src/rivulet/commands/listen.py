@@ -9,15 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rivulet.commands.flags import (
-    add_decoder_flags,
-    add_endpoint_flags,
-    add_model_flags,
-    add_text_flags,
-    load_recognizer,
-    new_formatters,
-    shown_for,
-)
+from rivulet.commands.flags import add_recognizer_flags, load_recognizer, new_formatters, shown_for
 from rivulet.errors import ConfigError, RecordingError
 from rivulet.text.subtitles import SubtitleLayout
 from rivulet.writers import FORMATS
@@ -46,10 +38,7 @@ def add_parser(commands: Any) -> None:
         metavar="S",
         help="seconds of sound that may wait for the recognizer (10)",
     )
-    add_model_flags(parser)
-    add_decoder_flags(parser)
-    add_endpoint_flags(parser)
-    add_text_flags(parser)
+    add_recognizer_flags(parser)
     parser.set_defaults(run=run)
 
 

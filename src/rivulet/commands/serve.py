@@ -7,14 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rivulet.commands.flags import (
-    add_decoder_flags,
-    add_endpoint_flags,
-    add_model_flags,
-    add_text_flags,
-    load_recognizer,
-    new_formatters,
-)
+from rivulet.commands.flags import add_recognizer_flags, load_recognizer, new_formatters
 from rivulet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,10 +35,7 @@ def add_parser(commands: Any) -> None:
     )
     _add_access_flags(parser)
     _add_limit_flags(parser)
-    add_model_flags(parser)
-    add_decoder_flags(parser)
-    add_endpoint_flags(parser)
-    add_text_flags(parser, subtitles=False)
+    add_recognizer_flags(parser, subtitles=False)
     parser.set_defaults(run=run)
 
 

@@ -1,26 +1,17 @@
 """`rivulet transcribe FILE...`: sound files to text."""
 
 import argparse
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from rivulet.commands.batch import Batch, say
-from rivulet.commands.flags import (
-    add_decoder_flags,
-    add_endpoint_flags,
-    add_model_flags,
-    add_text_flags,
-)
+from rivulet.commands.flags import add_recognizer_flags, add_track_flag
 from rivulet.commands.outputs import STANDARD_INPUT, Job, plan
+from rivulet.commands.signals import terminable
 from rivulet.errors import AudioError, ConfigError, RivuletError
 from rivulet.writers import FORMATS
-
-TERMINATED = 128 + signal.SIGTERM  # exit status, as a shell gives it
 
 
 def add_parser(commands: Any) -> None:
@@ -38,13 +29,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace texts that are there already"
     )
-    parser.add_argument(
-        "--track", type=int, metavar="N", help="which sound track, from 1 (the default one)"
-    )
-    add_model_flags(parser)
-    add_decoder_flags(parser)
-    add_endpoint_flags(parser)
-    add_text_flags(parser)
+    add_track_flag(parser)
+    add_recognizer_flags(parser)
     parser.set_defaults(run=run)
 
 
@@ -64,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     readable = _readable(waiting, args.track)
     batch = Batch(args, several and args.format == "json" and args.output is None)
     if readable:
-        with _terminable():
+        with terminable():
             batch.run(readable)
     return 1 if len(readable) < len(waiting) or batch.failures else 0
 
@@ -91,22 +77,3 @@ def _readable(jobs: Sequence[Job], track: int | None) -> list[Job]:
         except RivuletError as error:  # noqa: PERF203 (a few files)
             say(str(error))
     return found
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let a terminate signal end the program tidily: no half file, no process left."""
-
-    def stop(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise SystemExit(TERMINATED)
-
-    try:
-        before: Callable[[int, FrameType | None], Any] | int | None
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

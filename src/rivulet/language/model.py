@@ -32,10 +32,10 @@ from rivulet.language.packing import (
     write_packed,
 )
 from rivulet.language.tables import NGramTables, TableScorer
+from rivulet.replacing import UNFINISHED
 from rivulet.tokenizer import Tokenizer
 
 LEXICON_FILE = "lexicon.txt.xz"
-UNFINISHED = "unfinished-"  # folders beside the files; one that is left is of a killed process
 FILES = (PACKED_FILE, COMPRESSED_FILE, LEXICON_FILE, MODEL_FILE, GRAPHONES_FILE)
 
 Phones = tuple[str, ...]

@@ -25,6 +25,7 @@ from rivulet.language.kenlm_binary import MAGIC, read_kenlm
 from rivulet.language.packed import PackedFile, Sections, open_mapped, pack
 from rivulet.language.tables import NGramTables
 from rivulet.language.tree import piece_sections, split_text, tree_sections, word_sections
+from rivulet.replacing import UNFINISHED
 from rivulet.tokenizer import Tokenizer
 
 PACKED_FILE = "graph.bin"
@@ -197,7 +198,7 @@ def _stamp(source: Path) -> str:
 
 def _write(path: Path, content: bytes) -> None:
     """Write beside and move, so that nobody maps half a file."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix="unfinished-", delete=False) as file:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, delete=False) as file:
         file.write(content)
     Path(file.name).replace(path)
     path.chmod(0o644)

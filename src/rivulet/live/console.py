@@ -6,7 +6,6 @@ A settled word is printed plain from the moment it is settled and never changes 
 import json
 import math
 import time
-from types import TracebackType
 from typing import Any, TextIO
 
 from rich.console import Console, Group
@@ -44,12 +43,7 @@ class LiveView:
         self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Remove the meters; the text stays."""
         self._live.stop()
 

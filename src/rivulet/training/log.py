@@ -4,7 +4,6 @@ import csv
 import math
 import time
 from pathlib import Path
-from types import TracebackType
 
 import torch
 from rich.console import Console
@@ -37,12 +36,7 @@ class TrainingLog:
         self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Remove the bar."""
         self._progress.stop()
 

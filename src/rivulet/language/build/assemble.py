@@ -15,13 +15,8 @@ from rivulet.language.build.kenlm_tools import Tools, check_order
 from rivulet.language.build.lexicon import Pronunciations
 from rivulet.language.build.ready import read as read_ready
 from rivulet.language.g2p import G2P
-from rivulet.language.model import (
-    FILES,
-    LEXICON_FILE,
-    UNFINISHED,
-    LanguageModel,
-    Perplexity,
-)
+from rivulet.language.model import FILES, LEXICON_FILE, LanguageModel, Perplexity
+from rivulet.replacing import UNFINISHED
 from rivulet.text.normalize import normalize
 
 ALL = "all"  # the name of the whole beside its sets
