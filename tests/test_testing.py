@@ -5,7 +5,7 @@ import pytest
 
 import rivulet
 from rivulet.live.listening import LiveSession
-from rivulet.testing import FakeMicrophone, fake_recognizer
+from rivulet.testing import FakeMicrophone, Trouble, fake_recognizer
 
 SCRIPT = [("HELLO", 0.52, 0.92), ("WORLD", 1.0, 1.4), ("AGAIN", 4.0, 4.4)]
 SILENCE = np.zeros(6 * 16_000, np.float32)
@@ -57,6 +57,6 @@ def test_a_fake_microphone_stands_where_a_real_one_does():
 
 
 def test_a_slow_recognizer_and_a_short_queue_drop_sound():
-    microphone = FakeMicrophone(SILENCE, 16_000, slowness=3.0, queue_s=1.0)
+    microphone = FakeMicrophone(SILENCE, 16_000, trouble=Trouble(slowness=3.0, queue_s=1.0))
     session = LiveSession(fake_recognizer(SCRIPT), microphone)
     assert any(isinstance(event, rivulet.Gap) for event in session)

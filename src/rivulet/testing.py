@@ -10,6 +10,7 @@ and errors are those of the real thing. It needs no model and takes no time.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,6 @@ Script = Sequence[tuple[str, float, float]]
 """Words with their start and end in seconds of the stream, in order."""
 
 SURE = np.float32(np.log(0.97))  # probability of what the script says; the rest share the rest
-QUEUE_S = 10.0  # seconds of sound that may wait, as in a real microphone's queue
 
 
 def fake_recognizer(
@@ -85,12 +85,25 @@ class _ScriptedEngine:
         return self._rows[places], (state + count).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Trouble:
+    """What goes wrong with a fake microphone.
+
+    slowness: seconds of the clock that a second of sound costs the recognizer, so that slow
+        machines can be played; None: what computing really takes.
+    queue_s: seconds of sound that may wait before some is dropped.
+    ends_with: raised at the end, as when a device vanishes.
+    """
+
+    slowness: float | None = 0.0
+    queue_s: float = 10.0  # as a real microphone's
+    ends_with: Exception | None = None
+
+
 class FakeMicrophone:
     """A microphone on a virtual clock, with the queue of real ones; iterate for its blocks.
 
-    It can stand wherever `rivulet.live.microphone.microphone(...)` can. A block costs `slowness`
-    seconds of the clock per second of sound that the recognizer hears, so slow machines can be
-    played; None: what computing really takes.
+    It can stand wherever `rivulet.live.microphone.microphone(...)` can.
     """
 
     def __init__(
@@ -101,9 +114,7 @@ class FakeMicrophone:
         *,
         name: str = "fake microphone",
         channels: int = 1,
-        slowness: float | None = 0.0,
-        queue_s: float = QUEUE_S,
-        ends_with: Exception | None = None,
+        trouble: Trouble | None = None,
     ) -> None:
         """Begin at second 0.
 
@@ -114,9 +125,7 @@ class FakeMicrophone:
             seconds: how long it lasts; None: the samples once.
             name: of the device.
             channels: of what a function returns.
-            slowness: of the recognizer that listens.
-            queue_s: seconds of sound that may wait before some is dropped.
-            ends_with: raised at the end, as when a device vanishes.
+            trouble: what goes wrong; None: nothing.
         """
         if callable(sound):
             self._sound = sound
@@ -128,12 +137,11 @@ class FakeMicrophone:
                 samples, range(start, start + count), axis=0, mode="wrap"
             )
         self.format = SignalFormat(name, sample_rate, channels)
-        self.queue = BlockQueue(sample_rate, queue_s)
+        self.trouble = trouble or Trouble()
+        self.queue = BlockQueue(sample_rate, self.trouble.queue_s)
         self.most_held = 0  # samples in the queue, ever
         self._left = int((seconds or 0.0) * sample_rate)
         self._size = sample_rate // 10
-        self._slowness = slowness
-        self._ends_with = ends_with
         self._made = 0
         self._now = 0.0
         self._began: float | None = None
@@ -161,18 +169,18 @@ class FakeMicrophone:
                 break
             else:
                 self._now = self._due()
-        if self._ends_with is not None:
-            raise self._ends_with
+        if self.trouble.ends_with is not None:
+            raise self.trouble.ends_with
 
     def _hand_over(self, block: Block) -> Iterator[Block]:
-        if self._slowness is None:
+        if self.trouble.slowness is None:
             self._began = time.perf_counter()
             yield block
             self._now, self._began = self.now(), None
             return
         rate = self.format.sample_rate
         heard = len(block.samples) + min(block.lost, rate)  # of a gap at most 1 s is heard
-        self._now += self._slowness * heard / rate
+        self._now += self.trouble.slowness * heard / rate
         yield block
 
     def _due(self) -> float:

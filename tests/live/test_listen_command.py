@@ -137,8 +137,9 @@ def test_a_file_that_may_not_grow_is_one_sentence_every_word_and_exit_1(
 def test_the_doctor_says_what_is_wrong_and_exits_with_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
+    desk = devices.Device(0, "simulated", "ALSA", 16_000, 1, True)
     monkeypatch.setattr(devices, "portaudio_version", lambda: "PortAudio")
-    monkeypatch.setattr(devices, "devices", list)
+    monkeypatch.setattr(devices, "devices", lambda: [desk])
     for sound, code in ((babble(16_000, 1), 0), (np.zeros((16_000, 1), np.int16), 1)):
         source = SimulatedMicrophone(MONO, looped(sound), 20.0)
         monkeypatch.setattr(microphone, "microphone", lambda *_, source=source: source)
@@ -146,6 +147,22 @@ def test_the_doctor_says_what_is_wrong_and_exits_with_1(
     out = capsys.readouterr().out
     assert "ok    clipping: no clipping" in out
     assert "FAIL  zeros: the microphone has sent nothing but exact zeros" in out
+
+
+def test_without_a_device_the_doctor_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(devices, "portaudio_version", lambda: "PortAudio")
+    monkeypatch.setattr(devices, "devices", list)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert main(["doctor"]) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        "ok    library: PortAudio",
+        "FAIL  devices: there is no input device (PortAudio finds 0); plug in a microphone, or "
+        "start the sound server (PulseAudio or PipeWire), and look with `rivulet listen -l`.",
+    ]
+    assert not err
 
 
 def test_without_a_device_the_list_says_so(

@@ -18,7 +18,7 @@ from rivulet.acoustic.model import AcousticModel
 from rivulet.audio import read
 from rivulet.checkpoint import Checkpoint
 from rivulet.live.microphone import SignalFormat
-from rivulet.testing import FakeMicrophone
+from rivulet.testing import FakeMicrophone, Trouble
 from rivulet.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -44,9 +44,7 @@ class SimulatedMicrophone(FakeMicrophone):
             seconds,
             name=signal.device,
             channels=signal.channels,
-            slowness=slowness,
-            queue_s=queue_s,
-            ends_with=ends_with,
+            trouble=Trouble(slowness, queue_s, ends_with),
         )
 
 

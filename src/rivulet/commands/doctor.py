@@ -41,19 +41,16 @@ def run(args: argparse.Namespace) -> int:
     """Print one line a check; return 1 if one failed.
 
     Raises:
-        DeviceError: there is no library, no device, a refused rate, or the device vanished.
+        DeviceError: the device vanished.
     """
-    from rivulet.live import devices, microphone
     from rivulet.live.checks import CHECKS, QUIET_S
 
     low, high = SECONDS_RANGE
     if not low <= args.seconds <= high:
         raise ConfigError(f"{args.seconds} s is outside {low} to {high} s; use --seconds 12.")
-    print(f"ok    library: {devices.portaudio_version()}")
-    print(f"ok    devices: {len(devices.devices())} for input")
-    source = microphone.microphone(args.device, args.rate, args.channels)
-    signal = source.format
-    print(f"ok    opened: {signal.device}, {signal.sample_rate} Hz, {signal.channels} channels")
+    source = _opened(args)
+    if source is None:
+        return 1
     print(f"      listening for {args.seconds:.0f} s, please speak ...", flush=True)
     found, loudest = examine(source, args.seconds)
     failed = {finding.check: finding for finding in reversed(found)}
@@ -68,6 +65,27 @@ def run(args: argparse.Namespace) -> int:
             print(f"ok    {check}: {CHECKED[check]}")
     print(f"      loudest second: peak {loudest.peak_db:.0f} dBFS, rms {loudest.rms_db:.0f} dBFS")
     return 1 if failed else 0
+
+
+def _opened(args: argparse.Namespace) -> "Source | None":
+    """Return the open microphone; None after the line that says what is in the way."""
+    from rivulet.live import devices, microphone
+
+    check = "library"
+    try:
+        print(f"ok    library: {devices.portaudio_version()}")
+        check = "devices"
+        known = devices.devices()
+        devices.find_device(known, args.device)
+        print(f"ok    devices: {len(known)} for input")
+        check = "opened"
+        source = microphone.microphone(args.device, args.rate, args.channels)
+        signal = source.format
+        print(f"ok    opened: {signal.device}, {signal.sample_rate} Hz, {signal.channels} channels")
+    except DeviceError as error:
+        print(f"FAIL  {check}: {error}")
+        return None
+    return source
 
 
 def examine(source: "Source", seconds: float) -> "tuple[list[InputWarning], Levels]":

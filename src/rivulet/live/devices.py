@@ -13,6 +13,7 @@ LIBRARY_REMEDY = {
     "darwin": "reinstall it with `pip install --force-reinstall sounddevice`",
     "win32": "reinstall it with `pip install --force-reinstall sounddevice`",
 }
+SERVER_REMEDY = {"linux": ", or start the sound server (PulseAudio or PipeWire)"}
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ def find_device(known: list[Device], wanted: int | str | None = None) -> Device:
     """
     if not known:
         raise DeviceError(
-            "there is no input device (0 found); plug in a microphone or start the sound server, "
-            "then run `rivulet listen -l`."
+            "there is no input device (PortAudio finds 0); plug in a microphone"
+            f"{SERVER_REMEDY.get(sys.platform, '')}, and look with `rivulet listen -l`."
         )
     if wanted is None:
         return next((device for device in known if device.default), known[0])
