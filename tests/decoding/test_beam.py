@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import beams
-from support.beams import LEXICON, PHONES, graph_of, settle
+from support.beams import LEXICON, PHONES, settle
 
-from rivulet.decoding import beam
 from rivulet.decoding.beam import BeamDecoder
 from rivulet.decoding.confidence import ConfidenceConfig, WordEvidence
 from rivulet.decoding.flashlight import emissions_of
@@ -30,17 +29,7 @@ NARROW = BeamConfig(
 )
 
 
-@pytest.fixture(autouse=True, params=["native", "flashlight"])
-def search(request, monkeypatch):
-    """Every test holds for both searches."""
-    if request.param == "native":
-        pytest.importorskip("rivulet.decoding._beam", reason="no compiler built the search")
-    monkeypatch.setattr(beam, "has_native", lambda: request.param == "native")
-
-
-@pytest.fixture(scope="module")
-def graph(tmp_path_factory):
-    return graph_of(tmp_path_factory.mktemp("lm"))
+pytestmark = pytest.mark.usefixtures("both_searches")
 
 
 def noise(frames, seed, sharpness=3.0):

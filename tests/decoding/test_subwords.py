@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import beams
-from support.beams import PHONES, graph_of, settle, sure
+from support.beams import PHONES, settle, sure
 
-from rivulet.decoding import beam
 from rivulet.decoding.beam import BeamDecoder
 from rivulet.decoding.subwords import FLOOR, FRAMES, FRAMES_A_LETTER, LONGEST, SubwordScorer
 from rivulet.tokenizer import BLANK, Tokenizer
@@ -21,17 +20,7 @@ PHONES_ALONE = beams.BEAM
 BEAM = dataclasses.replace(PHONES_ALONE, subword_weight=0.5, subword_bonus=2.0)
 
 
-@pytest.fixture(autouse=True, params=["native", "flashlight"])
-def search(request, monkeypatch):
-    """Every test holds for both searches."""
-    if request.param == "native":
-        pytest.importorskip("rivulet.decoding._beam", reason="no compiler built the search")
-    monkeypatch.setattr(beam, "has_native", lambda: request.param == "native")
-
-
-@pytest.fixture(scope="module")
-def graph(tmp_path_factory):
-    return graph_of(tmp_path_factory.mktemp("lm"))
+pytestmark = pytest.mark.usefixtures("both_searches")
 
 
 def rows(*named, frames=1):

@@ -10,7 +10,7 @@ from typing import TextIO
 import pytest
 from support import kept
 from support.faults import FaultyDevice, fake_portaudio, text_on_a_full_disk
-from support.microphone import SimulatedMicrophone, babble, looped, save_tiny_model
+from support.microphone import SimulatedMicrophone, babble, looped
 
 from rivulet.__main__ import main
 from rivulet.errors import DeviceError, RecordingError
@@ -29,16 +29,6 @@ from rivulet.testing import fake_recognizer
 NIGHT_S = 8 * 3600.0
 MONO = SignalFormat("simulated", 16_000, 1)
 SOUND = babble(16_000, 1)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def tiny(model: Path) -> Recognizer:
-    return Recognizer.load(model)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.faults import FakeStream, fake_portaudio
-from support.microphone import CLIPS, NullSink, share_found, sound_server
+from support.microphone import CLIPS, NullSink, share_found
 
 from rivulet.errors import ConfigError, DeviceError
 from rivulet.live import microphone
@@ -219,16 +219,6 @@ def test_a_device_that_never_begins_is_said(
 
 TAKES = 4  # at a clip that is played
 MOST = 0.5  # of its segments come through, even on a busy machine
-
-
-@pytest.fixture
-def server() -> str:
-    address = sound_server()
-    import sounddevice
-
-    sounddevice._terminate()  # an earlier look may have found no server
-    sounddevice._initialize()
-    return address
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from support.microphone import (
     NullSink,
     restore_sink,
     share_found,
-    sound_server,
     unload_every_sink,
 )
 
@@ -40,16 +39,6 @@ from rivulet.recognizer import Recognizer
 RATES_AND_CHANNELS = [(44_100, 2), (48_000, 1), (44_100, 1), (48_000, 2)]
 TAKES = 4  # at a clip that is played
 ALIKE = 0.6  # share of letters with the bare file, which begins elsewhere in a block of 160 ms
-
-
-@pytest.fixture
-def server() -> str:
-    address = sound_server()
-    import sounddevice
-
-    sounddevice._terminate()  # an earlier look may have found no server
-    sounddevice._initialize()
-    return address
 
 
 def write_clip(path: Path, rate: int) -> Path:

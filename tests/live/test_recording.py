@@ -30,11 +30,6 @@ from rivulet.live.wav import export_wav
 from rivulet.recognizer import Recognizer
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Recognizer:
-    return Recognizer.load(save_tiny_model(tmp_path_factory.mktemp("tiny")))
-
-
 def record(
     tiny: Recognizer, path: Path, seconds: float = 12.0, slowness: float = 0.0, rate: int = 16_000
 ) -> list[dict[str, object]]:
