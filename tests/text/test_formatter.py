@@ -135,7 +135,7 @@ def test_text_and_words_stay_as_recognized():
 def test_sentences_get_case_marks_and_digits():
     said = "he paid twenty five dollars and left did you see him i think he lives in london"
     assert shown(Formatter(ENGLISH), said, [0.1] * 7 + [0.7] + [0.1] * 3 + [0.7] + [0.1] * 5) == (
-        "He paid $25, and left. Did you see him? I think he lives in London."
+        "He paid $25 and left. Did you see him? I think he lives in London."
     )
 
 
