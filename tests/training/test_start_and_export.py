@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from support import SAMPLES
 from support.training import TINY
 
-from rivulet import checkpoint
+from rivulet import audio, checkpoint
+from rivulet.__main__ import main
 from rivulet.acoustic.config import ModelConfig
+from rivulet.acoustic.frames import STRIDE
 from rivulet.errors import ConfigError
 from rivulet.training.export import ExportConfig, export
 from rivulet.training.heads import HeadedModel
@@ -108,6 +111,28 @@ def test_only_heads_at_the_top_ship(tmp_path, data):
         export(tmp_path / "run", tmp_path / "model", ExportConfig("x", "bpe-9"))
     with pytest.raises(ConfigError, match="no finished epoch"):
         export(tmp_path / "nothing", tmp_path / "model", ExportConfig("x", "bpe"))
+
+
+def test_few_bits_are_rounded_so_that_the_network_writes_the_same_for_speech(tmp_path, data):
+    """`--rounding-speech`: nearer to full precision than rounding each weight by itself."""
+    train(dataclasses.replace(TINY, max_steps=1), data, tmp_path / "run")
+    whole, plain, careful = (tmp_path / name for name in ("whole", "plain", "careful"))
+    export_run = ["export", str(tmp_path / "run"), "--output"]
+    speech = ["--rounding-speech", *data.train]
+    assert main([*export_run, str(whole), "--bits", "32"]) == 0
+    assert main([*export_run, str(plain), "--bits", "5"]) == 0
+    assert main([*export_run, str(careful), "--bits", "5", *speech]) == 0
+    off = [(written(model) - written(whole)).square().mean() for model in (plain, careful)]
+    assert 0.0 < off[1] < 0.7 * off[0]  # 0.53 of it when this was written
+
+
+def written(folder):
+    """The log-probabilities of a checkpoint for a sample clip."""
+    network = checkpoint.load(folder, "torch").torch.network
+    samples = torch.from_numpy(audio.load(SAMPLES / "slt.flac"))
+    frames = network.statistics.normalize(network.frontend(samples[None]))
+    frames = frames[:, : frames.shape[1] // STRIDE * STRIDE]
+    return network.model(frames, network.model.initial_state())[0]
 
 
 def test_export_averages_the_weights_of_runs_and_checkpoints(tmp_path, data):
