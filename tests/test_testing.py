@@ -16,7 +16,7 @@ def test_a_fake_recognizer_says_its_script_with_its_times():
     assert [final.text for final in transcript.segments] == ["HELLO WORLD", "AGAIN"]
     assert [word.text for word in transcript.words] == ["HELLO", "WORLD", "AGAIN"]
     assert transcript.text == "HELLO WORLD AGAIN"
-    assert transcript.display == "Hello world. Again."
+    assert transcript.display == "Hello world! Again."
     for word, (_, start, end) in zip(transcript.words, SCRIPT, strict=True):
         assert word.start == pytest.approx(start, abs=0.021)
         assert word.end == pytest.approx(end, abs=0.021)
