@@ -21,6 +21,7 @@ WORST_WER = {  # the cards have those of all of dev
 WORST_WER_OF_CLIPS = {"default": 0.15, "tiny": 0.15}  # 12.0 and 10.4 % when they were made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", WORST_WER_OF_CLIPS)
 def test_a_clone_alone_sees_a_word_error_rate(model):
     clips = read_manifest(ROOT / "data" / "clips" / "manifest.tsv")

@@ -76,6 +76,7 @@ def test_a_streams_events_do_not_depend_on_its_company(speaking, babble, data):
     assert found == [alone(speaking, sound) for sound in sounds]
 
 
+@pytest.mark.slow
 def test_real_speech_in_a_crowd_reads_as_it_does_alone(recognizer):
     sounds = [np.concatenate(list(audio.read(path))) for path in sorted(SAMPLES.glob("*.flac"))]
     arrivals = [(turn % len(sounds), 2560) for turn in range(60)]
@@ -110,6 +111,7 @@ def test_the_rows_of_a_block_are_the_same_bits_in_every_step(recognizer, block_m
         assert np.array_equal(state[0], whole[1][row])
 
 
+@pytest.mark.slow
 def test_a_network_begins_anew_at_the_same_block_however_far_a_step_reaches(recognizer):
     """Seconds of silence reset the state in the middle of what one step took."""
     speech, silence = audio.load(SAMPLES / "slt.flac"), np.zeros(200_000, np.float32)
@@ -125,6 +127,7 @@ def test_a_network_begins_anew_at_the_same_block_however_far_a_step_reaches(reco
     assert resets >= 2
 
 
+@pytest.mark.slow
 def test_a_crowd_too_large_for_one_step_is_divided(speaking, babble, monkeypatch):
     monkeypatch.setattr(batching, "LARGEST", 3)
     sounds = [babble[i * 500 : i * 500 + 9_000] for i in range(8)]

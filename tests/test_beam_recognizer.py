@@ -76,6 +76,7 @@ def events_of(recognizer, samples, cuts=()):
     return [e for piece in pieces for e in stream.accept(piece)] + stream.finish()
 
 
+@pytest.mark.slow
 def test_the_beam_is_the_default_where_the_model_has_one(folder, beam, babble):
     assert beam.settings.name == "beam"
     said = " ".join(e.text for e in events_of(beam, babble) if isinstance(e, Final))
@@ -139,6 +140,7 @@ def test_what_was_not_asked_for_is_not_written():
     assert event_to_dict(rich)["hot_words"] == ("a",)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_keeps_what_was_measured_for_the_beam(tmp_path):
     folder = save_model(tmp_path / "both")
     wanted = BeamSettings(
@@ -158,6 +160,7 @@ def test_a_checkpoint_keeps_what_was_measured_for_the_beam(tmp_path):
     assert recognizer.decoding.timing.measured_on == "here"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["alter", "remove", "add"])
 def test_a_changed_language_model_is_refused(tmp_path, change):
     folder = save_model(tmp_path / "both")
@@ -171,6 +174,7 @@ def test_a_changed_language_model_is_refused(tmp_path, change):
         checkpoint.load(folder)
 
 
+@pytest.mark.slow
 def test_a_model_without_a_beam_says_so(tmp_path, small):
     checkpoint.save(small_checkpoint(), tmp_path / "small")
     with pytest.raises(ConfigError, match="0 phones and 0 language models"):

@@ -30,6 +30,7 @@ def change(folder, **values):
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
+@pytest.mark.slow
 def test_what_is_saved_comes_back(folder):
     before, after = small_checkpoint(), checkpoint.load(folder, "torch")
     assert after.tokenizer == before.tokenizer
@@ -40,6 +41,7 @@ def test_what_is_saved_comes_back(folder):
         torch.testing.assert_close(a, b, atol=0.0, rtol=1e-3)  # half precision
 
 
+@pytest.mark.slow
 def test_full_precision_is_exact(tmp_path):
     checkpoint.save(small_checkpoint(), tmp_path, bits=32)
     for a, b in zip(
@@ -50,6 +52,7 @@ def test_full_precision_is_exact(tmp_path):
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 6, 5])
 def test_few_bits_are_off_by_half_a_step_at_most_and_small(tmp_path, bits):
     checkpoint.save(small_checkpoint(), tmp_path, bits=16)
@@ -89,6 +92,7 @@ def test_a_matrix_is_rounded_so_that_its_outputs_stay():
     assert np.abs(quiet - matrix).max() < 1.5 * np.abs(plain - matrix).max()
 
 
+@pytest.mark.slow
 def test_weights_rounded_together_come_back_as_they_were_written(tmp_path):
     """A file takes an array's bytes as they lie: columns first, weights came back in disorder."""
     made = small_checkpoint()
@@ -116,6 +120,7 @@ def test_other_numbers_of_bits_are_refused(tmp_path):
         checkpoint.save(small_checkpoint(), tmp_path, bits=4)
 
 
+@pytest.mark.slow
 def test_packed_weights_cut_short_are_refused(tmp_path):
     checkpoint.save(small_checkpoint(), tmp_path, bits=8)
     cut = (tmp_path / PACKED_FILE).read_bytes()[:-100]
@@ -124,6 +129,7 @@ def test_packed_weights_cut_short_are_refused(tmp_path):
         checkpoint.load(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*EVERY_FILE, "config.json"])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
@@ -131,6 +137,7 @@ def test_a_missing_file_is_named(folder, name):
         checkpoint.load(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY_FILE)
 def test_an_altered_file_is_named(folder, name):
     content = bytearray((folder / name).read_bytes())
@@ -140,12 +147,14 @@ def test_an_altered_file_is_named(folder, name):
         checkpoint.load(folder)
 
 
+@pytest.mark.slow
 def test_a_newer_version_asks_for_an_upgrade(folder):
     change(folder, version=99)
     with pytest.raises(CheckpointError, match=r"format version 99 .* up to 1; upgrade"):
         checkpoint.load(folder)
 
 
+@pytest.mark.slow
 def test_a_config_that_does_not_fit_the_weights_is_refused(folder):
     config = json.loads((folder / "config.json").read_text())
     change(folder, model=config["model"] | {"hidden": 64})
@@ -153,6 +162,7 @@ def test_a_config_that_does_not_fit_the_weights_is_refused(folder):
         checkpoint.load(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["{", '{"format": "other"}', "[]"])
 def test_a_config_of_something_else_is_refused(folder, text):
     (folder / "config.json").write_text(text)
@@ -173,6 +183,7 @@ def test_the_shipped_model_is_small_and_whole():
     assert checkpoint.load().config.cell == "gru"
 
 
+@pytest.mark.slow
 def test_the_digest_names_the_content(folder, tmp_path_factory):
     other = tmp_path_factory.mktemp("copy")
     shutil.copytree(folder, other, dirs_exist_ok=True)

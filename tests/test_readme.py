@@ -40,6 +40,7 @@ def test_python_of_the_pages_runs(block, monkeypatch, capsys):
     assert capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", RUN)
 def test_commands_of_the_pages_run(line, tmp_path, monkeypatch, capsys):
     (tmp_path / "data").symlink_to(ROOT / "data")

@@ -32,6 +32,7 @@ def cuts_of(length):
     return st.lists(st.integers(0, length), max_size=40)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(data=st.data(), rate=st.sampled_from([16_000, 48_000, 44_100, 8_000]))
 def test_events_do_not_depend_on_chunking(small, babble, data, rate):
@@ -158,6 +159,7 @@ def test_first_text_comes_within_one_block_of_its_frames(small, babble):
     assert stream.accept(babble[needed - 1 : needed])[0] == first
 
 
+@pytest.mark.slow
 def test_silence_and_noise_are_silent(recognizer):
     rng = np.random.default_rng(0)
     minute = 60 * 16_000

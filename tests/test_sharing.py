@@ -25,6 +25,7 @@ def events_of(recognizer, samples):
     return events + stream.finish()
 
 
+@pytest.mark.slow
 def test_64_streams_in_8_threads_give_what_one_gives(small, babble):
     alone = events_of(small, babble)
     assert alone
@@ -33,6 +34,7 @@ def test_64_streams_in_8_threads_give_what_one_gives(small, babble):
     assert all(events == alone for events in together)
 
 
+@pytest.mark.slow
 def test_streams_in_asyncio_give_what_one_gives(small, babble):
     async def all_of_them():
         calls = (asyncio.to_thread(events_of, small, babble) for _ in range(8))

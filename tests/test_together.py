@@ -15,6 +15,7 @@ from rivulet.together import advance, transcribe_many
 CLIPS = sorted(SAMPLES.glob("*.flac"))
 
 
+@pytest.mark.slow
 def test_each_says_what_it_says_alone(recognizer):
     alone = [recognizer.transcribe(path) for path in CLIPS]
     many = [*CLIPS, *reversed(CLIPS)]

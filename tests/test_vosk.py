@@ -67,6 +67,7 @@ def test_more_audio_after_the_final_result_goes_on_in_time(
     assert starts[1] == pytest.approx([start + shift for start in starts[0]])
 
 
+@pytest.mark.slow
 def test_a_grammar_is_heard_as_hot_words_and_readings_are_given(
     model: Model, sound: tuple[bytes, int]
 ) -> None:

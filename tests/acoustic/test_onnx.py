@@ -56,6 +56,7 @@ def test_every_cell_and_block_computes_what_pytorch_does(cell, frames):
     np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_shipped_graph_is_the_torchaudio_frontend_and_the_pytorch_network(shipped):
     for path in sorted(SAMPLES.glob("*.flac")):
         sound = np.concatenate(list(audio.read(path)))
@@ -78,6 +79,7 @@ def test_with_weights_of_8_bits_the_block_does_not_matter_at_all(shipped):
         assert np.array_equal(rows[0][:count], other[:count])
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(data=st.data(), frames=st.sampled_from([1, 2, 4, 8]), seed=st.integers(0, 2**32 - 1))
 def test_a_row_is_the_same_bits_whatever_the_other_rows_hold(shipped, data, frames, seed):
@@ -129,6 +131,7 @@ def test_exporting_leaves_model_and_chance_alone():
         assert np.array_equal(array, before[name])
 
 
+@pytest.mark.slow
 def test_the_recurrent_state_is_reset_and_waiting_frames_stay(small_engines):
     for engine in small_engines:
         _, state = engine.step(SOUND[None, :2800], engine.layout.zeros())

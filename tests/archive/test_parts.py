@@ -86,6 +86,7 @@ def test_parts_give_exactly_what_the_uncut_file_gives(decoder):
     assert joined(heard(recognizer, samples, spans)) == whole(recognizer, samples)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_parts")
 def test_parts_know_where_they_were_not_in_the_same_state(tiny):
     """A part that begins within the pause counts its silence from there: it must not be taken."""

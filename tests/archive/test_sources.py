@@ -151,6 +151,7 @@ def test_no_server_is_one_sentence():
         list(sources.listed(url))
 
 
+@pytest.mark.slow
 def test_a_bucket_is_listed_and_read(s3):
     found = list(sources.listed("s3://sound/talks"))
     assert [f.place for f in found] == ["talks/one.flac", "talks/2024/two words.flac"]

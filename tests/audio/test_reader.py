@@ -158,6 +158,7 @@ def test_a_wav_header_without_samples_says_so(tmp_path):
         whole(path)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path):
     import tracemalloc
 

@@ -132,6 +132,7 @@ def test_the_tables_of_growth_hold_every_size_and_every_law():
     assert "90.0 · h^-0.350 + 10.0" in lines[3]
 
 
+@pytest.mark.slow
 def test_flop_are_counted_as_torch_counts_them():
     """An RNN's, step by step: torch's counter sees no further into a fused cell."""
     config = dataclasses.replace(SMALL, cell="rnn")

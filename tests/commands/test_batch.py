@@ -52,6 +52,7 @@ def said(capsys, *arguments):
     return out.out
 
 
+@pytest.mark.slow
 def test_texts_come_in_the_order_of_the_files_and_as_alone(quick, clips, capsys):
     alone = [said(capsys, clip) for clip in clips]
     together = [
@@ -62,6 +63,7 @@ def test_texts_come_in_the_order_of_the_files_and_as_alone(quick, clips, capsys)
     assert said(capsys, *clips) == "".join(together)
 
 
+@pytest.mark.slow
 def test_events_of_many_files_come_in_order_and_as_alone(quick, clips, capsys):
     expected = [
         {**json.loads(line), "file": clip}
@@ -78,6 +80,7 @@ def test_a_file_named_twice_is_written_twice(quick, clips, capsys):
     assert documents[:2] == documents[2:]
 
 
+@pytest.mark.slow
 def test_files_of_a_folder_are_as_alone(quick, clips, tmp_path, capsys):
     out = tmp_path / "out"
     said(capsys, *clips, "-o", str(out), "-t", "json")
@@ -118,6 +121,7 @@ def test_a_file_that_ends_early_keeps_its_place(quick, clips, tmp_path, capsys):
     assert list(dict.fromkeys(names)) == [clips[2], str(cut), clips[4]]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
 def test_a_pipe_between_files_holds_up_nobody_before_it(clips, tmp_path):
     """Its writer waits until the text of the file before it was read."""
@@ -137,6 +141,7 @@ def test_a_pipe_between_files_holds_up_nobody_before_it(clips, tmp_path):
     assert files == [clips[2], clips[3], str(pipe), clips[4]]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_batch_leaves_whole_texts_only(clips, tmp_path, number, status):
@@ -155,6 +160,7 @@ def test_an_interrupted_batch_leaves_whole_texts_only(clips, tmp_path, number, s
     assert sorted(path.name for path in out.iterdir()) == [f"0{i}.txt" for i in range(1, 6)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_what_was_finished_is_printed_where_a_batch_is_interrupted(clips, tmp_path):
     hour = write_sound(tmp_path / "hour.wav", np.tile(load(clips[0]), 288))

@@ -41,6 +41,7 @@ def test_what_cannot_be_served_is_said_in_a_sentence(
     assert said in error
 
 
+@pytest.mark.slow
 def test_it_says_where_it_serves_and_ends_on_sigterm_with_status_0() -> None:
     flags = ["--port", "0", "--wyoming", "0", "--model", "tiny", "--decoder", "greedy"]
     server = subprocess.Popen(

@@ -58,6 +58,7 @@ def test_jsonl_partials_lead_to_the_final(capsys):
     assert all("file" not in event for event in events)
 
 
+@pytest.mark.slow
 def test_wav_comes_through_standard_input(tmp_path, speech):
     wav = tmp_path / "talk.wav"
     write_sound(wav, speech, 16_000, "pcm_s16le")

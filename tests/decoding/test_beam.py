@@ -115,6 +115,7 @@ def viterbi(emissions, ids):
     return max(alpha[-2:])
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(cuts=st.lists(st.integers(1, 40), max_size=12), seed=st.integers(0, 5))
 def test_words_do_not_depend_on_the_cuts(graph, cuts, seed):

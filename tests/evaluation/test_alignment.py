@@ -167,6 +167,7 @@ def test_deviation_of_known_differences() -> None:
     assert (made.within_20ms, made.within_50ms) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
 
 
+@pytest.mark.slow
 def test_align_writes_a_ctm_and_counts_the_clips_it_could_not(
     aligner: Aligner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,6 +208,7 @@ def test_align_refuses_what_it_cannot_use(
     assert "0 words" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_check_prints_how_good_the_aligner_is(
     aligner: Aligner, spoken: SpokenClip, capsys: pytest.CaptureFixture[str]
 ) -> None:

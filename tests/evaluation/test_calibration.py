@@ -85,6 +85,7 @@ def test_below_the_floor_of_speech_lie_few_hits():
         speech_floor(babble)
 
 
+@pytest.mark.slow
 def test_evidence_comes_from_the_stream_itself(tmp_path, babble, small):
     recognizer = Recognizer.load(
         save_model(tmp_path / "both"), endpoint=EndpointConfig(5.0, 0.8, 1.0)

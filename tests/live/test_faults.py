@@ -123,6 +123,7 @@ def test_a_clock_of_the_system_says_that_it_was_not_asleep_just_now():
     assert 0.0 <= clock.asleep() - before < microphone.LEAST_SLEEP_S
 
 
+@pytest.mark.slow
 def test_a_night_is_taken_out_of_a_recording_piece_by_piece(
     device: FaultyDevice, tiny: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

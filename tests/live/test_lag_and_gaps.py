@@ -23,6 +23,7 @@ from rivulet.live.stream import LiveEvent, TimeLine
 from rivulet.recognizer import Recognizer
 
 
+@pytest.mark.slow
 def test_a_slow_recognizer_reports_its_lag_marks_gaps_in_place_and_stays_bounded(tiny: Recognizer):
     source = simulated(120.0, slowness=2.0, queue_s=4.0)
     session = LiveSession(tiny, source)
@@ -117,6 +118,7 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.slow
 def test_an_hour_of_speech_keeps_memory_and_lag_flat(model: Path):
     """Computing takes its real time on the virtual clock. Bound: 16 MiB above the first 5 min."""
     source = SimulatedMicrophone(MONO, looped(speech()), 3600.0, slowness=None)

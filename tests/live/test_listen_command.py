@@ -35,6 +35,7 @@ def command(model: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     return run
 
 
+@pytest.mark.slow
 def test_in_a_pipe_come_plain_lines_and_a_summary(
     command: Callable[..., int], tiny: Recognizer, capsys: pytest.CaptureFixture[str]
 ):
@@ -173,6 +174,7 @@ def test_without_a_device_the_list_says_so(
     assert "no input device" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_replaying_with_another_model_is_refused(
     tiny: Recognizer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

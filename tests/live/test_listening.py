@@ -25,6 +25,7 @@ from rivulet.live.stream import LiveEvent
 from rivulet.recognizer import Recognizer
 
 
+@pytest.mark.slow
 def test_listening_gives_what_a_stream_gives(tiny: Recognizer):
     sound = looped(babble(16_000, 1))(0, 15 * 16_000)
     stream = tiny.stream()

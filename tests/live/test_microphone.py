@@ -242,6 +242,7 @@ def test_the_list_marks_a_default_and_says_hosts_and_rates(server: str):
     assert {44_100, 48_000} <= set(accepted_rates(pulse))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "channels"), [(44_100, 1), (48_000, 2)])
 def test_a_real_device_gives_the_sound_that_is_played(
     server: str, clip: tuple[Path, np.ndarray], rate: int, channels: int

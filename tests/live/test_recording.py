@@ -45,6 +45,7 @@ def run_again(path: Path, recognizer: Recognizer) -> tuple[ReplayReport, list[di
     return report, events
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "channels"), [(44_100, 1), (48_000, 2), (8_000, 9)])
 def test_sound_times_and_flags_come_back_exactly(
     tiny: Recognizer, tmp_path: Path, rate: int, channels: int
@@ -153,6 +154,7 @@ def test_a_replay_says_where_it_differs(tiny: Recognizer, tmp_path: Path):
     assert report.difference.replayed["text"] != "CHANGED"
 
 
+@pytest.mark.slow
 def test_another_model_is_refused(tiny: Recognizer, tmp_path: Path):
     record(tiny, tmp_path / "talk.rvl", seconds=1.0)
     other = Recognizer.load(save_tiny_model(tmp_path / "other", seed=1))

@@ -17,6 +17,7 @@ RATE = 16_000
 KILLS = 100
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_hundred_kills_lose_less_than_a_second_each(small, tmp_path):
     header = RecordingHeader.of(small, SignalFormat("x", RATE, 1))

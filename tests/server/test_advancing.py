@@ -36,6 +36,7 @@ def alone(recognizer: Recognizer, samples: np.ndarray) -> list[Event]:
     return [*stream.accept(samples), *stream.finish()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_many_streams_have_the_events_they_have_alone(
     small: Recognizer, babble: np.ndarray, workers: int

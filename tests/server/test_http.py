@@ -142,6 +142,7 @@ def test_own_events_come_as_lines(server: Server) -> None:
     assert events[-1] == {"type": "end", "seconds": 3.72}
 
 
+@pytest.mark.slow
 def test_keywords_and_the_list_of_models_are_understood(client: openai.OpenAI) -> None:
     with CLIP.open("rb") as file:
         answer = client.audio.transcriptions.create(model=MODEL, file=file, keywords=["bridge"])

@@ -170,6 +170,7 @@ def test_a_stream_that_nobody_knows_is_refused_by_the_process_that_would_hold_it
         assert "not known" in answer["message"]
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_replaced(babble: np.ndarray) -> None:
     with running() as served:
 
@@ -192,6 +193,7 @@ def test_a_process_that_dies_is_replaced(babble: np.ndarray) -> None:
         asyncio.run(body())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
 def test_the_end_of_the_server_gives_every_client_its_last_results(
     babble: np.ndarray, name: str
@@ -260,6 +262,7 @@ def test_each_process_counts_in_its_own_row() -> None:
     assert Siblings().sign("key") == "key"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("streams", "most"), [(1, 1), (16, 1), (17, 2), (10_000, 256)])
 def test_no_more_processes_than_streams_need(streams: int, most: int) -> None:
     assert 1 <= default_processes(streams) <= most

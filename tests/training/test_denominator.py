@@ -132,6 +132,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_kernels_for_a_gpu_give_the_same_when_triton_interprets_them() -> None:
     pytest.importorskip("triton")
     run = subprocess.run(

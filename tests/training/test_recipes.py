@@ -95,6 +95,7 @@ def test_a_recipe_goes_from_nothing_through_mmi_to_a_recognizer(name, tmp_path, 
     assert json.loads((tmp_path / "model" / "config.json").read_text())["model"]["tokens"] == 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("weight", "last_is_kept"), [(1.0, True), (0.0, False)])
 def test_with_mmi_the_last_weights_are_kept_however_dev_is_read(
     weight, last_is_kept, tmp_path, data, monkeypatch
@@ -153,6 +154,7 @@ def test_a_weight_of_nothing_is_refused():
         Recipe(corpus_weights={"vctk": 0})
 
 
+@pytest.mark.slow
 def test_the_last_epochs_are_distorted_as_the_recipe_says(tmp_path, data):
     recipe = small(read_recipe(RECIPES / "default.json"))
     for run in ("mild", "level"):

@@ -134,6 +134,7 @@ def test_what_was_written_is_read_as_it_was(tmp_path):
     assert found[Mark.PERIOD] == pytest.approx(before[Mark.PERIOD], abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_small_network_learns_a_small_text():
     material = tiny()
     network = train(material, SMALL, quiet)
@@ -156,6 +157,7 @@ def same(one, other):
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path):
     whole = weights_after(6_000)
     point = tmp_path / "point.safetensors"
@@ -230,6 +232,7 @@ def test_spoiling_keeps_the_marks_of_dropped_words():
     assert ends[1] > 0.8 * ends[0]
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_language_that_loads(tmp_path, capsys):
     (tmp_path / "text.txt").write_text("\n".join(SENTENCES * 300))
     out = tmp_path / "language"
