@@ -86,6 +86,7 @@ def test_real_speech_in_a_crowd_reads_as_it_does_alone(recognizer):
     assert all(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block_ms", [40, 80, 160, 320])
 def test_the_rows_of_a_block_are_the_same_bits_in_every_step(recognizer, block_ms):
     engine, frames = recognizer.checkpoint.engine, block_ms // 40
@@ -163,6 +164,7 @@ def test_after_the_end_no_samples_are_taken(speaking, babble):
     assert stream.finish() == []
 
 
+@pytest.mark.slow
 def test_python_goes_on_while_the_network_computes(recognizer):
     """The lock of the interpreter is free meanwhile, so another thread counts on."""
     engine, counted, done = recognizer.checkpoint.engine, [0], threading.Event()

@@ -192,6 +192,7 @@ def test_the_digest_names_the_content(folder, tmp_path_factory):
     assert checkpoint.load(folder).digest != checkpoint.load(other).digest
 
 
+@pytest.mark.slow
 def test_the_tiny_model_keeps_to_8_megabytes():
     folder = ROOT / "checkpoints" / "tiny"
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= 8_000_000

@@ -27,6 +27,7 @@ def without_torch(*arguments):
     )
 
 
+@pytest.mark.slow
 def test_transcribing_needs_no_pytorch():
     done = without_torch("transcribe", SAMPLES / "slt.flac", "--decoder", "greedy")
     assert done.returncode == 0, done.stderr

@@ -69,6 +69,7 @@ def test_the_two_commands_of_the_readme_stand_as_they_are():
         assert f"```sh\n{command}\n```" in TEXTS[0]
 
 
+@pytest.mark.slow
 def test_the_picture_is_drawn_from_what_the_model_says():
     script = runpy.run_path(str(ROOT / "docs" / "record_terminal.py"))
     shown = list(script["frames"]())

@@ -47,6 +47,7 @@ def test_one_sample_at_a_time_gives_the_same_events(small, babble):
     assert run(small, samples, range(1, len(samples))) == run(small, samples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
 @pytest.mark.parametrize("block_ms", BLOCK_MS)
 def test_chunking_changes_nothing_for_any_cell_and_block(babble, cell, block_ms):
@@ -56,6 +57,7 @@ def test_chunking_changes_nothing_for_any_cell_and_block(babble, cell, block_ms)
     assert run(recognizer, babble, range(0, len(babble), 777)) == whole
 
 
+@pytest.mark.slow
 def test_real_speech_does_not_depend_on_chunking(recognizer):
     samples = np.concatenate(list(audio.read(SAMPLES / "slt.flac")))
     rng = np.random.default_rng(1)
@@ -71,6 +73,7 @@ def test_looking_does_not_disturb(small, babble):
     assert run(small, babble, cuts, look=True) == run(small, babble, cuts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 3, 4, 5, 12])
 def test_stable_words_are_never_revised(babble, seed):
     recognizer = Recognizer.of(small_checkpoint(seed=seed))
@@ -101,6 +104,7 @@ def test_an_endpoint_does_not_reset_the_acoustic_state(babble):
     assert letters[0] == letters[1]
 
 
+@pytest.mark.slow
 def test_segments_are_numbered_and_words_in_order(small, babble):
     finals = [e for e in run(small, np.tile(babble, 6)) if isinstance(e, Final)]
     assert [f.segment for f in finals] == list(range(len(finals)))
@@ -120,6 +124,7 @@ def test_no_segment_is_longer_than_rule_3(small, babble):
     assert max(f.end - f.start for f in finals) <= 4.1  # a word in the making moves on whole
 
 
+@pytest.mark.slow
 def test_the_state_has_constant_size(small, babble, monkeypatch):
     frontends = kept(monkeypatch, Recognizer, "frontend")
     decoder = small.decoding.decoder()
@@ -174,6 +179,7 @@ def test_silence_and_noise_are_silent(recognizer):
         assert [e for e in events if isinstance(e, Final)] == [], name
 
 
+@pytest.mark.slow
 def test_the_network_begins_anew_after_every_five_seconds_of_silence(recognizer):
     stream = recognizer.stream()
     block = recognizer.block_ms * 16
@@ -186,6 +192,7 @@ def test_the_network_begins_anew_after_every_five_seconds_of_silence(recognizer)
     assert rests == pytest.approx([5.0, 10.0], abs=0.33)
 
 
+@pytest.mark.slow
 def test_sound_after_a_rest_reads_the_same_however_it_is_cut(recognizer):
     silence = np.zeros(int(5.3 * 16_000), np.float32)
     clip = np.concatenate(list(audio.read(SAMPLES / "awb.flac")))

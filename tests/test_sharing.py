@@ -80,6 +80,7 @@ def test_spawned_processes_hear_the_same_and_share_the_files_of_a_model(tiny):
             assert not [f for f in files if f.own], files
 
 
+@pytest.mark.slow
 def test_a_recognizer_starts_no_storm_of_threads():
     program = (
         "import threading, numpy, psutil\n"

@@ -99,6 +99,7 @@ def test_an_error_that_is_none_of_the_sounds_ends_all(small):
         list(transcribe_many(small, [broken()], 16_000))
 
 
+@pytest.mark.slow
 def test_live_sound_is_heard_as_it_comes(recognizer):
     """A block is decoded before the next piece of sound is asked for."""
     speech = np.concatenate([audio.load(path) for path in CLIPS])
@@ -121,6 +122,7 @@ def test_live_sound_is_heard_as_it_comes(recognizer):
     assert [final.text for final in finals]
 
 
+@pytest.mark.slow
 def test_without_partials_the_finals_are_the_same(recognizer):
     speech = np.concatenate([audio.load(path) for path in CLIPS])
     noise = np.random.default_rng(3).standard_normal(80_000).astype(np.float32) * 0.05

@@ -39,6 +39,7 @@ def results(recognizer: KaldiRecognizer, sound: bytes, size: int = 4000) -> list
     return [*found, json.loads(recognizer.FinalResult())]
 
 
+@pytest.mark.slow
 def test_a_vosk_script_has_the_words_and_times_of_a_stream(
     model: Model, recognizer: Recognizer, sound: tuple[bytes, int]
 ) -> None:

@@ -48,6 +48,7 @@ def small_engines():
     return [made.engine, onnx(made), onnx(made, "onnx8")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("frames", [1, 2, 4, 8])
 def test_every_cell_and_block_computes_what_pytorch_does(cell, frames):
@@ -72,6 +73,7 @@ def test_weights_of_8_bits_change_log_probabilities_by_a_few_hundredths(shipped)
     assert 1e-4 < np.abs(found - expected).mean() < 0.06
 
 
+@pytest.mark.slow
 def test_with_weights_of_8_bits_the_block_does_not_matter_at_all(shipped):
     rows = [run(shipped["onnx8"], SOUND, frames) for frames in (1, 2, 3, 4, 8, 13)]
     for other in rows[1:]:
@@ -120,6 +122,7 @@ def test_equal_weights_stay_apart_in_the_graph():
     )
 
 
+@pytest.mark.slow
 def test_exporting_leaves_model_and_chance_alone():
     made = small_checkpoint()
     before, chance = weights_of(made), torch.get_rng_state()

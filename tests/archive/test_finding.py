@@ -200,6 +200,7 @@ def test_names_without_a_letter_and_odd_words_keep_their_places():
     assert said(made, "cafe", near=False)
 
 
+@pytest.mark.slow
 def test_thirty_thousand_words_that_sound_alike_are_no_burden():
     made = Index(None)
     for number in range(50):

@@ -63,6 +63,7 @@ def test_what_is_done_is_not_done_again(folder):
         assert list(ledger.waiting()) == [b, c]
 
 
+@pytest.mark.slow
 def test_the_largest_comes_first_and_results_may_come_meanwhile(folder):
     inputs = [found(folder, f"{n:04}.wav", b"x" * (n % 7)) for n in range(2_500)]
     with opened(folder) as ledger:

@@ -68,6 +68,7 @@ def test_a_terminal_gets_a_table_of_workers():
     assert "3/4" in text
 
 
+@pytest.mark.slow
 def test_the_summary_counts_and_draws(tmp_path):
     pytest.importorskip("matplotlib")
     now = Clock()

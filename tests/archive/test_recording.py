@@ -48,6 +48,7 @@ def result(number, text="HELLO WORLD", **more):
     return Result(Job(f"/in/{number}.wav", f"in/{number}.wav", 3), segments, 2.0, 0.5, **more)
 
 
+@pytest.mark.slow
 def test_a_result_is_a_text_a_row_and_what_sinks_make_of_it(tmp_path, ledger):
     sink = Sink()
     recorder = Recorder(tmp_path, ledger, SETTINGS, [sink])

@@ -180,6 +180,7 @@ def test_ogg_files_in_one_file_are_read_one_after_the_other(second):
     assert len(load(io.BytesIO(first + after + first))) == pytest.approx(40_000, abs=50)
 
 
+@pytest.mark.slow
 def test_a_container_that_says_so_may_hold_less_sound_than_picture(tmp_path):
     path = write_video(
         tmp_path / "film.webm", [(TONE[::3], 0.0)], 4.0, "libopus", "libvpx", rate=48_000

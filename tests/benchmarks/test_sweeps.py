@@ -49,12 +49,14 @@ def test_a_gru_has_three_quarters_of_the_recurrent_parameters_of_an_lstm():
     assert counts["rnn"] / counts["lstm"] == 0.25
 
 
+@pytest.mark.slow
 def test_every_shape_runs_with_every_seed_and_every_cell_once_unclipped(tmp_path):
     planned = cells.trials(Recipe(model=SMALL), 3, tmp_path)
     assert len({trial.name for trial in planned}) == len(planned) == 18
     assert sum(trial.recipe.clip_norm is None for trial in planned) == 3
 
 
+@pytest.mark.slow
 def test_a_cell_that_forgets_at_once_reaches_no_farther_than_the_convolutions():
     torch.manual_seed(1)
     model = AcousticModel(dataclasses.replace(SMALL, cell="rnn"))

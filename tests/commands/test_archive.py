@@ -86,6 +86,7 @@ def test_a_run_that_is_ended_goes_on(tmp_path, number, status):
         assert sum(path.stat().st_mtime_ns != at for path, at in before.items()) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -105,6 +106,7 @@ def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys, arguments, sai
     assert told.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_two_runs_at_a_time_are_refused(tmp_path, capsys):
     from rivulet.archive.ledger import Ledger
 

@@ -74,6 +74,7 @@ def test_events_of_many_files_come_in_order_and_as_alone(quick, clips, capsys):
     assert found == expected
 
 
+@pytest.mark.slow
 def test_a_file_named_twice_is_written_twice(quick, clips, capsys):
     documents = json.loads(said(capsys, *clips[1:3], *clips[1:3], "-t", "json"))
     assert [d["file"] for d in documents] == [*clips[1:3], *clips[1:3]]
@@ -90,6 +91,7 @@ def test_files_of_a_folder_are_as_alone(quick, clips, tmp_path, capsys):
     assert len(list(out.iterdir())) == len(clips)
 
 
+@pytest.mark.slow
 def test_a_text_that_cannot_be_written_costs_one_file(quick, clips, tmp_path, capsys):
     out = tmp_path / "out"
     out.mkdir()
@@ -101,6 +103,7 @@ def test_a_text_that_cannot_be_written_costs_one_file(quick, clips, tmp_path, ca
     assert sum(path.suffix == ".txt" for path in out.iterdir()) == len(clips) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a full disk as Linux plays it")
 def test_a_full_disk_ends_a_file_early(quick, tmp_path, clips, capsys):
     (tmp_path / "out").mkdir()
@@ -110,6 +113,7 @@ def test_a_full_disk_ends_a_file_early(quick, tmp_path, clips, capsys):
     assert (tmp_path / "out" / "01.txt").is_file()
 
 
+@pytest.mark.slow
 def test_a_file_that_ends_early_keeps_its_place(quick, clips, tmp_path, capsys):
     cut = tmp_path / "cut.wav"
     with open(clips[0], "rb") as file:

@@ -134,6 +134,7 @@ def test_parts_and_systems_stand_side_by_side(
     ]
 
 
+@pytest.mark.slow
 def test_what_a_system_wrote_in_an_earlier_run_is_compared_anew(
     manifest: Path, parrots: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +160,7 @@ def test_what_a_system_wrote_in_an_earlier_run_is_compared_anew(
     assert "cannot be read as results of bench accuracy" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_runs_differ_in_the_machine_alone(
     manifest: Path, parrots: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -324,6 +326,7 @@ def test_pairs_are_surer_than_their_rates() -> None:
 # real systems
 
 
+@pytest.mark.slow
 def test_rivulet_is_heard_as_users_hear_it(
     small: Recognizer, babble: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

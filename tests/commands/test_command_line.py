@@ -111,6 +111,7 @@ def test_without_the_tools_of_training_one_sentence_names_their_extra(
     assert told == "rivulet: this needs the package torch; pip install 'rivulet[train]'.\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("swallowed", ["pass", "raise ImportError('it failed to import')", "raise"])
 def test_ctrl_c_while_the_engine_is_importing_is_quiet(tmp_path: Path, swallowed: str) -> None:
     """Extension modules make an ImportError of an interrupt, importlib's callbacks swallow it."""

@@ -39,6 +39,7 @@ def run(arguments, tmp_path):
     return int(code), float(seconds), heavy, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="seconds of CPU are counted by POSIX")
 @pytest.mark.parametrize(
     ("arguments", "status", "sentence"),

@@ -16,6 +16,7 @@ from rivulet.__main__ import main
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

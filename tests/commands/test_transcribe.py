@@ -30,6 +30,7 @@ def test_a_clip_becomes_text(capsys):
     assert out.err == ""
 
 
+@pytest.mark.slow
 def test_several_files_go_to_a_folder(tmp_path, capsys):
     out = tmp_path / "text"
     assert main(["transcribe", *CLIPS, "--format", "srt", "--output", str(out)]) == 0
@@ -38,6 +39,7 @@ def test_several_files_go_to_a_folder(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_json_of_one_file_and_of_several(capsys):
     assert main(["transcribe", CLIPS[0], "--format", "json"]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -83,6 +85,7 @@ FORMATS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "codec", "rate", "channels"), FORMATS)
 def test_formats_and_rates_give_the_same_words_within_reason(
     tmp_path, speech, capsys, suffix, codec, rate, channels
@@ -145,6 +148,7 @@ def test_a_sample_that_is_no_number_costs_itself_and_a_warning(tmp_path, speech,
     assert out.out.split()
 
 
+@pytest.mark.slow
 def test_one_bad_file_does_not_stop_the_others(tmp_path, capsys):
     missing = str(tmp_path / "missing.wav")
     assert main(["transcribe", missing, *CLIPS]) == 1
@@ -179,6 +183,7 @@ def manifest(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_evaluate_ends_with_one_json_object(manifest, capsys):
     assert main(["evaluate", "--manifest", str(manifest)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -190,6 +195,7 @@ def test_evaluate_ends_with_one_json_object(manifest, capsys):
     assert 0.0 < summary["rtf"] < 1.0
 
 
+@pytest.mark.slow
 def test_evaluate_counts_words_in_sound_without_speech(tmp_path, capsys):
     listed = tmp_path / "list.tsv"
     assert main(["data", "noise", str(SAMPLES), "--output", str(listed)]) == 0
@@ -283,6 +289,7 @@ def quick(small, monkeypatch):
     monkeypatch.setattr("rivulet.commands.batch.load_recognizer", lambda args: small)
 
 
+@pytest.mark.slow
 def test_a_folder_is_gone_on_with(tmp_path, quick, capsys):
     folder = tmp_path / "out"
     assert main(["transcribe", *CLIPS, "-o", str(folder)]) == 0
@@ -334,6 +341,7 @@ def test_closed_streams_are_sentences(quick, monkeypatch, capsys):
     assert "standard output is closed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_name_outside_the_console_is_escaped(tmp_path, quick, monkeypatch):
     import io
 

@@ -27,6 +27,7 @@ def test_the_process_gives_what_the_library_gives(worker):
             assert np.array_equal(np.concatenate(list(audio)), load(SAMPLES / f"{name}.flac"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_crash_costs_one_file(worker):
     audio = worker.open(CLIP)
@@ -89,6 +90,7 @@ def test_several_files_are_read_in_turns(worker):
     assert are_whole(heard)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_crash_loses_no_sample_of_the_files_that_were_open(worker):
     files = [worker.open(str(SAMPLES / f"{name}.flac")) for name in NAMES]
@@ -111,6 +113,7 @@ sys.addaudithook(crash)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_file_that_crashes_twice_is_given_up_and_no_other(worker, tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text(CRASHING)

@@ -151,6 +151,7 @@ def test_a_word_is_shown_in_the_pause_after_it_though_words_cost(graph):
     assert [word.text for word in decoder.finish_segment()] == ["BAA"]
 
 
+@pytest.mark.slow
 def test_the_search_holds_little_however_long_the_segment(graph):
     decoder = BeamDecoder(graph, NARROW)
     decoder.push(spelled("BEE A BAA BEE " * 250))

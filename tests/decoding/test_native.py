@@ -151,6 +151,7 @@ def test_a_graph_outlives_the_model_it_came_from(tmp_path):
     assert decoder.finish_segment()
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_a_damaged_file_is_refused_or_read_but_never_crashes(graph, data):

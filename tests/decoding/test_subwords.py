@@ -111,6 +111,7 @@ def decoder_of(graph):
     return BeamDecoder(graph, narrow, pieces=PIECES)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=8), st.integers(0, 1000))
 def test_chunks_change_nothing_though_pieces_count(graph, cuts, seed):

@@ -89,6 +89,7 @@ def test_unknown_words_are_guessed_from_stem_and_suffix_or_spelled() -> None:
     assert spell("'") == "AH"  # never empty: the aligner needs a phone
 
 
+@pytest.mark.slow
 def test_the_aligner_finds_words_near_their_exact_times(
     aligner: Aligner, spoken: SpokenClip
 ) -> None:

@@ -45,6 +45,7 @@ def test_the_fit_finds_the_weights_that_made_the_data():
     assert fitted.phones == pytest.approx(TRUE.phones, abs=0.05)
 
 
+@pytest.mark.slow
 def test_true_confidences_are_reliable_and_boastful_ones_are_not():
     found = words(20_000, 1)
     assert reliability(found, TRUE).error < 0.02

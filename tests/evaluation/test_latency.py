@@ -295,6 +295,7 @@ def test_early_words_have_bins_below_zero() -> None:
     assert summarize([clip]).histogram == ((-100, 1), (0, 1), (400, 1))
 
 
+@pytest.mark.slow
 def test_an_hour_of_speech_is_measured_in_seconds_and_little_memory() -> None:
     said: list[SpokenWord] = []
     seen: list[Observation] = []

@@ -61,6 +61,7 @@ def test_every_word_says_what_sound_it_needed(small: Recognizer, babble: np.ndar
     assert all(max(item.needed_s) <= item.event.at + 1e-9 for item in before_end)
 
 
+@pytest.mark.slow
 def test_what_a_word_needed_does_not_depend_on_chunk_or_block(
     small: Recognizer, babble: np.ndarray
 ) -> None:

@@ -228,6 +228,7 @@ def test_regular_endings_are_said_as_english_says_them(word, phones):
     assert derive(word, known.get) == phones
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(
     st.lists(

@@ -15,6 +15,7 @@ from rivulet.language.tables import NGramTables
 from rivulet.language.tree import NODE, tree_sections
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["default", "tiny"])
 def test_the_shipped_models_have_their_pieces_in_the_file(name):
     """They were cut anew at every start, a second of it, while a section's name was too long."""
@@ -79,6 +80,7 @@ def test_ngrams_in_columns_are_the_same_ngrams_but_for_the_bins_of_their_scores(
     assert all(np.array_equal(values, again[name]) for name, values in columns(back).items())
 
 
+@pytest.mark.slow
 def test_a_compressed_model_is_put_together_once_with_the_pieces_of_its_checkpoint(
     ngram, tmp_path, monkeypatch
 ):

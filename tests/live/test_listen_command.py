@@ -48,6 +48,7 @@ def test_in_a_pipe_come_plain_lines_and_a_summary(
     assert "no drops" in err
 
 
+@pytest.mark.slow
 def test_jsonl_has_every_event_and_output_and_save_keep_it(
     command: Callable[..., int], model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

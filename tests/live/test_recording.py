@@ -77,6 +77,7 @@ def test_sound_times_and_flags_come_back_exactly(
         assert heard.events[0]["reason"] == "queue full"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 def test_a_replay_gives_every_event_again(tiny: Recognizer, tmp_path: Path, rate: int):
     events = record(tiny, tmp_path / "talk.rvl", rate=rate)
@@ -95,6 +96,7 @@ def test_a_session_with_gaps_replays_too(tiny: Recognizer, tmp_path: Path):
     assert report.identical
 
 
+@pytest.mark.slow
 def test_block_and_endpoints_of_the_session_are_used(tiny: Recognizer, tmp_path: Path):
     other = replace(tiny, block_ms=40, endpoint=EndpointConfig(1.0, 0.3, 4.0))
     events = record(other, tmp_path / "talk.rvl")
@@ -102,6 +104,7 @@ def test_block_and_endpoints_of_the_session_are_used(tiny: Recognizer, tmp_path:
     assert run_again(tmp_path / "talk.rvl", tiny)[1] == events
 
 
+@pytest.mark.slow
 def test_a_killed_session_is_read_up_to_its_last_second(tiny: Recognizer, tmp_path: Path):
     events = record(tiny, tmp_path / "talk.rvl")
     whole = (tmp_path / "talk.rvl").read_bytes()

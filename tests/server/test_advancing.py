@@ -56,6 +56,7 @@ def test_many_streams_have_the_events_they_have_alone(
     assert run(workers, body) == [alone(small, sound) for sound in sounds]
 
 
+@pytest.mark.slow
 def test_streams_that_come_together_share_steps(
     small: Recognizer, babble: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

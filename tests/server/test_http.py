@@ -64,6 +64,7 @@ def post(server: Server, file: bytes, **fields: str) -> httpx.Response:
     return httpx.post(address, files={"file": ("a.wav", file)}, data=fields, timeout=30.0)
 
 
+@pytest.mark.slow
 def test_openais_client_has_the_words_and_times_of_transcribe(
     client: openai.OpenAI, recognizer: Recognizer
 ) -> None:
@@ -85,6 +86,7 @@ def test_openais_client_has_the_words_and_times_of_transcribe(
     assert answer.duration == pytest.approx(3.72)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["srt", "vtt"])
 def test_subtitles_are_those_of_transcribe(
     client: openai.OpenAI, recognizer: Recognizer, kind: str
@@ -102,6 +104,7 @@ def test_subtitles_are_those_of_transcribe(
     assert answer == expected.getvalue()
 
 
+@pytest.mark.slow
 def test_text_reads_as_transcribe_shows_it(
     recognizer: Recognizer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,6 +120,7 @@ def test_text_reads_as_transcribe_shows_it(
     assert "".join(event.get("delta", "") for event in deltas) == shown.strip()
 
 
+@pytest.mark.slow
 def test_plain_answers_are_the_text(client: openai.OpenAI, recognizer: Recognizer) -> None:
     expected = text_of(transcribed(recognizer, CLIP))
     with CLIP.open("rb") as file:
@@ -166,6 +170,7 @@ def test_wishes_that_cannot_be_granted_name_their_field(
     assert answer.json()["error"]["param"] == param
 
 
+@pytest.mark.slow
 def test_files_too_large_or_too_long_are_refused(nonsense: Server) -> None:
     assert post(nonsense, bytes(3 << 20)).status_code == 413
     assert post(nonsense, wav(8.0)).status_code == 413
@@ -228,6 +233,7 @@ def test_an_upload_that_breaks_off_gives_its_place_back(nonsense: Server) -> Non
     assert post(nonsense, wav(1.0)).status_code == 200
 
 
+@pytest.mark.slow
 def test_health_and_metrics_tell_of_streams_but_not_of_words(server: Server) -> None:
     post(server, CLIP.read_bytes())
     health = httpx.get(f"{url(server)}health").json()

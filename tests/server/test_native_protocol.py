@@ -171,6 +171,7 @@ def test_the_order_is_start_first_and_once(message: str | bytes) -> None:
         protocol.receive(message)
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(st.text(), st.binary(), st.dictionaries(
     st.sampled_from(["type", "samples", "sample_rate", "channels", "format", "hot_words",
                      "block_ms", "resume", "after"]),

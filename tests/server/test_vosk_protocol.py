@@ -173,6 +173,7 @@ def test_the_rate_cannot_change_while_audio_is_heard() -> None:
     assert protocol.receive(config(sample_rate=16_000)) == []
 
 
+@pytest.mark.slow
 @given(st.one_of(st.text(), st.binary(), st.recursive(
     st.one_of(st.none(), st.booleans(), st.floats(), st.integers(), st.text()),
     lambda inner: st.one_of(st.lists(inner), st.dictionaries(

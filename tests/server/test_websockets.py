@@ -90,6 +90,7 @@ async def as_vosk(server: Server, path: Path, **config: Any) -> list[dict[str, A
         return replies
 
 
+@pytest.mark.slow
 def test_a_vosk_client_has_the_words_and_times_of_transcribe(
     server: Server, recognizer: Recognizer, clip: Path
 ) -> None:
@@ -332,6 +333,7 @@ def test_a_foreign_page_cannot_connect(nonsense: Server) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_a_server_that_ends_sends_last_results_first(recognizer: Recognizer) -> None:
     sound = pcm16(load(CLIP))
     expected = heard(recognizer, np.frombuffer(sound, "<i2"), SAMPLE_RATE)

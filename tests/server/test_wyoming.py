@@ -74,6 +74,7 @@ def test_the_server_describes_itself(server: Server) -> None:
     assert info.asr[0].supports_transcript_streaming
 
 
+@pytest.mark.slow
 def test_two_utterances_have_their_words_while_they_are_spoken_and_after(
     server: Server, recognizer: Recognizer, clip: tuple[bytes, int]
 ) -> None:
@@ -154,6 +155,7 @@ def test_malformed_clients_are_closed_and_the_next_is_served(
     assert len(server.app.streams) == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_ends_sends_the_transcript_first(
     recognizer: Recognizer, clip: tuple[bytes, int]
 ) -> None:

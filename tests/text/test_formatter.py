@@ -94,6 +94,7 @@ segments = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(segments, st.data(), st.booleans())
 def test_display_does_not_depend_on_the_partials_that_came_before(spoken, data, clean):

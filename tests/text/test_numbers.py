@@ -28,6 +28,7 @@ def sentences():
     return [line.split(" => ") for line in lines if not line.startswith("#")]
 
 
+@pytest.mark.slow
 def test_numbers_are_written_as_a_person_would_write_them():
     wrong = [(spoken, written(spoken)) for spoken, meant in sentences() if written(spoken) != meant]
     assert len(sentences()) >= 200

@@ -116,6 +116,7 @@ def test_with_mmi_the_last_weights_are_kept_however_dev_is_read(
     assert all(equal) == last_is_kept
 
 
+@pytest.mark.slow
 def test_corpora_are_heard_as_often_as_they_weigh(tmp_path, data):
     recipe = Recipe(
         epochs=40,

@@ -174,6 +174,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(tmp_path):
     assert not same(whole, weights_after(6_000, seed=2))
 
 
+@pytest.mark.slow
 def test_a_point_of_another_run_is_refused(tmp_path):
     point = tmp_path / "point.safetensors"
     weights_after(4_000, point)
@@ -203,6 +204,7 @@ def test_thresholds_lift_a_mark_that_is_said_too_rarely():
     assert mean_f1(scores + bias, marks) > mean_f1(scores, marks)
 
 
+@pytest.mark.slow
 def test_thresholds_are_tuned_on_text_that_was_kept_out():
     material = tiny()
     network = train(material, replace(SMALL, words=4_000), quiet)

@@ -19,6 +19,7 @@ from rivulet.training.targets import (
 )
 
 
+@pytest.mark.slow
 def test_sound_that_a_dictionary_leaves_without_phones_is_named(tmp_path, data, capsys):
     short = tmp_path / "short.txt"
     words = [line for line in Path(data.dictionary).read_text().splitlines() if line[:1] == "T"]
