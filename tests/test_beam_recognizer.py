@@ -90,6 +90,7 @@ def test_greedy_decoding_stays_as_it_was_without_a_language_model(folder, babble
     assert events_of(greedy, babble) == events_of(Recognizer.of(small_checkpoint()), babble)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(cuts=st.lists(st.integers(0, 96_000), max_size=20))
 def test_events_do_not_depend_on_the_cuts(beam, babble, cuts):

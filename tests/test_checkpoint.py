@@ -175,6 +175,7 @@ def test_an_unknown_name_lists_the_known_ones():
         checkpoint.load("nonesuch")
 
 
+@pytest.mark.slow
 def test_the_shipped_model_is_small_and_whole():
     folder = ROOT / "checkpoints" / "default"
     assert checkpoint.find("default") == folder

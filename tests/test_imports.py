@@ -35,6 +35,7 @@ def test_transcribing_needs_no_pytorch():
     assert "little" in done.stdout
 
 
+@pytest.mark.slow
 def test_without_pytorch_its_engine_is_refused_in_a_sentence():
     done = without_torch("transcribe", SAMPLES / "slt.flac", "--engine", "torch")
     assert done.returncode == 1

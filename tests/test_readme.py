@@ -33,6 +33,7 @@ def arguments_of(line):
     return [name for word in words for name in (sorted(glob.glob(word)) if "*" in word else [word])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", PYTHON)
 def test_python_of_the_pages_runs(block, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)

@@ -42,6 +42,7 @@ def test_events_do_not_depend_on_chunking(small, babble, data, rate):
     assert run(small, samples, data.draw(cuts_of(len(samples))), rate) == whole
 
 
+@pytest.mark.slow
 def test_one_sample_at_a_time_gives_the_same_events(small, babble):
     samples = babble[:20_000]
     assert run(small, samples, range(1, len(samples))) == run(small, samples)
@@ -86,6 +87,7 @@ def test_stable_words_are_never_revised(babble, seed):
     assert settled
 
 
+@pytest.mark.slow
 def test_finish_hears_a_tail_shorter_than_a_block(recognizer):
     samples = np.concatenate(list(audio.read(SAMPLES / "rms.flac")))
     text = [e.text for e in run(recognizer, samples) if isinstance(e, Final)]
@@ -117,6 +119,7 @@ def test_segments_are_numbered_and_words_in_order(small, babble):
         assert (final.start, final.end) == (final.words[0].start, final.words[-1].end)
 
 
+@pytest.mark.slow
 def test_no_segment_is_longer_than_rule_3(small, babble):
     recognizer = dataclasses.replace(small, endpoint=EndpointConfig(5.0, 0.8, 2.0))
     finals = [e for e in run(recognizer, np.tile(babble, 3)) if isinstance(e, Final)]
@@ -282,6 +285,7 @@ def test_a_transcript_says_what_the_events_of_a_stream_say(small, babble):
     assert transcript.words == tuple(word for final in finals for word in final.words)
 
 
+@pytest.mark.slow
 def test_a_path_a_file_an_array_and_blocks_are_all_sound(small):
     path = SAMPLES / "slt.flac"
     samples = audio.load(path)

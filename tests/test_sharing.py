@@ -43,6 +43,7 @@ def test_streams_in_asyncio_give_what_one_gives(small, babble):
     assert asyncio.run(all_of_them()) == [events_of(small, babble)] * 8
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_process_forked_after_loading_gives_the_same(small, babble):

@@ -55,6 +55,7 @@ def test_a_vosk_script_has_the_words_and_times_of_a_stream(
     ]
 
 
+@pytest.mark.slow
 def test_more_audio_after_the_final_result_goes_on_in_time(
     model: Model, sound: tuple[bytes, int]
 ) -> None:

@@ -67,6 +67,7 @@ def test_the_shipped_graph_is_the_torchaudio_frontend_and_the_pytorch_network(sh
         assert (found.argmax(axis=1) == expected.argmax(axis=1)).all()
 
 
+@pytest.mark.slow
 def test_weights_of_8_bits_change_log_probabilities_by_a_few_hundredths(shipped):
     sound = np.concatenate(list(audio.read(SAMPLES / "slt.flac")))
     expected, found = run(shipped["torch"], sound, 4), run(shipped["onnx8"], sound, 4)
@@ -100,6 +101,7 @@ def test_a_row_is_the_same_bits_whatever_the_other_rows_hold(shipped, data, fram
         assert np.array_equal(new[row], alone_new[0])
 
 
+@pytest.mark.slow
 def test_new_weights_need_no_new_graph():
     graph = export_graph(small_checkpoint(seed=0).torch.network)
     other = small_checkpoint(seed=1)
@@ -109,6 +111,7 @@ def test_new_weights_need_no_new_graph():
     )
 
 
+@pytest.mark.slow
 def test_equal_weights_stay_apart_in_the_graph():
     """The exporter makes one of two equal arrays; biases that begin at 0 are equal."""
     alike = small_checkpoint()

@@ -37,6 +37,7 @@ def test_channels_that_do_not_cancel_are_averaged(channels):
     assert not downmix.cancelled
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(cuts=st.lists(st.integers(0, len(VOICE)), max_size=20))
 def test_the_mix_does_not_depend_on_chunking(cuts):

@@ -75,6 +75,7 @@ def test_a_named_pipe_is_no_empty_file(tmp_path):
     writer.join()
 
 
+@pytest.mark.slow
 @POSIX
 def test_the_files_of_a_shell_are_read(tmp_path):
     path = write_sound(tmp_path / "tone.wav", TONE)

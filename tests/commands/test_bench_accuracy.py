@@ -101,6 +101,7 @@ def bench(manifest: Path, *more: str) -> list[str]:
     return ["bench", "accuracy", "--manifest", str(manifest), *systems, *more]
 
 
+@pytest.mark.slow
 def test_parts_and_systems_stand_side_by_side(
     manifest: Path, parrots: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,6 +174,7 @@ def test_two_runs_differ_in_the_machine_alone(
     assert made[0] == made[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "ids"),
     [
@@ -191,6 +193,7 @@ def test_a_part_of_the_clips_can_be_chosen(
     assert [clip["id"] for clip in clips] == ids
 
 
+@pytest.mark.slow
 def test_a_clip_that_fails_is_named_counted_and_its_words_missed(
     manifest: Path, parrots: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

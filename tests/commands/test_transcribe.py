@@ -23,6 +23,7 @@ def speech():
     return np.concatenate(list(read(CLIPS[0])))
 
 
+@pytest.mark.slow
 def test_a_clip_becomes_text(capsys):
     assert main(["transcribe", CLIPS[0]]) == 0
     out = capsys.readouterr()
@@ -52,6 +53,7 @@ def test_json_of_one_file_and_of_several(capsys):
     assert documents[0] == document
 
 
+@pytest.mark.slow
 def test_jsonl_partials_lead_to_the_final(capsys):
     assert main(["transcribe", CLIPS[0], "--format", "jsonl", "--block-ms", "80"]) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -126,6 +128,7 @@ def test_bad_files_get_one_sentence_each(tmp_path, capsys):
         fails(["transcribe", str(tmp_path / name)], capsys, says)
 
 
+@pytest.mark.slow
 def test_a_truncated_file_keeps_its_words_and_fails(tmp_path, speech, capsys):
     path = tmp_path / "cut.wav"
     write_sound(path, np.tile(speech, 2), 16_000, "pcm_s16le")
@@ -136,6 +139,7 @@ def test_a_truncated_file_keeps_its_words_and_fails(tmp_path, speech, capsys):
     assert len(out.out.split()) >= 3
 
 
+@pytest.mark.slow
 def test_a_sample_that_is_no_number_costs_itself_and_a_warning(tmp_path, speech, capsys):
     path = tmp_path / "nan.wav"
     write_sound(path, speech, 16_000, "pcm_f32le")
@@ -313,6 +317,7 @@ def test_what_cannot_be_read_is_said_before_a_model_is_loaded(tmp_path, monkeypa
     assert "too long" in said[1]
 
 
+@pytest.mark.slow
 def test_json_holds_the_files_that_could_be_read(tmp_path, quick, capsys):
     bad = tmp_path / "bad.wav"
     bad.write_bytes(b"no sound" * 100)
@@ -320,6 +325,7 @@ def test_json_holds_the_files_that_could_be_read(tmp_path, quick, capsys):
     assert [item["file"] for item in json.loads(capsys.readouterr().out)] == CLIPS
 
 
+@pytest.mark.slow
 def test_a_track_is_chosen_and_several_are_said(tmp_path, quick, capsys):
     speech = read_all(CLIPS[0])
     path = write_video(tmp_path / "obs.mp4", [(0 * speech, 0.0), (speech, 0.0)], 4.0)

@@ -20,6 +20,7 @@ def worker():
     worker.stop()
 
 
+@pytest.mark.slow
 def test_the_process_gives_what_the_library_gives(worker):
     for name in ("slt", "awb"):
         with worker.open(str(SAMPLES / f"{name}.flac")) as audio:
@@ -38,6 +39,7 @@ def test_a_crash_costs_one_file(worker):
         assert sum(map(len, audio)) == 59_520
 
 
+@pytest.mark.slow
 def test_errors_and_warnings_come_through(worker, tmp_path):
     with pytest.raises(AudioError, match="does not exist"):
         worker.open(str(tmp_path / "none.wav"))
@@ -55,6 +57,7 @@ def test_errors_and_warnings_come_through(worker, tmp_path):
     assert "mean cancels" in warnings[0]
 
 
+@pytest.mark.slow
 def test_a_file_left_in_the_middle_does_not_disturb_the_next(worker):
     with worker.open(CLIP) as audio:
         next(iter(audio))
@@ -84,6 +87,7 @@ def are_whole(heard, names=NAMES):
     return all(map(np.array_equal, sounds, [load(SAMPLES / f"{name}.flac") for name in names]))
 
 
+@pytest.mark.slow
 def test_several_files_are_read_in_turns(worker):
     files = [worker.open(str(SAMPLES / f"{name}.flac")) for name in NAMES]
     *_, heard = alternately(files)

@@ -132,6 +132,7 @@ def test_words_do_not_depend_on_the_cuts(graph, cuts, seed):
     assert parts.finish_segment() == whole.finish_segment()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_a_settled_word_is_never_revised(graph, seed):
     decoder = BeamDecoder(graph, NARROW)
@@ -193,6 +194,7 @@ def test_what_is_remembered_stays_bounded_in_one_long_segment(graph):
     assert max(sizes[600:]) <= 2 * max(sizes[:100])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_forgetting_changes_nothing(graph, seed, monkeypatch):
     """Words, times, confidences and what is settled, after every frame."""

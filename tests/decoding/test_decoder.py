@@ -34,6 +34,7 @@ def test_repetitions_merge_and_blanks_vanish(path):
     assert decoded(path).hypothesis().tokens == expected
 
 
+@pytest.mark.slow
 @given(PATHS, st.lists(st.integers(0, 60), max_size=8))
 def test_chunking_changes_nothing(path, cuts):
     pieces = GreedyDecoder(LETTERS)
@@ -44,6 +45,7 @@ def test_chunking_changes_nothing(path, cuts):
     assert pieces == decoded(path)
 
 
+@pytest.mark.slow
 @given(PATHS, PATHS)
 def test_settled_words_stay_whatever_follows(path, more):
     decoder = decoded(path)
@@ -52,6 +54,7 @@ def test_settled_words_stay_whatever_follows(path, more):
     assert decoder.words()[: len(settled)] == settled
 
 
+@pytest.mark.slow
 @given(PATHS, st.lists(st.integers(1, 4), max_size=30))
 def test_segments_lose_and_repeat_nothing(path, more):
     """Words closed by an endpoint and words after it are the words of the whole."""

@@ -125,6 +125,7 @@ def test_chunks_change_nothing_though_pieces_count(graph, cuts, seed):
     assert parts.finish_segment() == whole.finish_segment()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_settled_word_is_never_revised_though_pieces_count(graph, seed):
     decoder = decoder_of(graph)

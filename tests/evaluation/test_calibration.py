@@ -37,6 +37,7 @@ def words(count, seed):
     return found
 
 
+@pytest.mark.slow
 def test_the_fit_finds_the_weights_that_made_the_data():
     fitted = fit(words(20_000, 0), "made up")
     assert fitted.bias == pytest.approx(TRUE.bias, abs=0.15)
@@ -120,6 +121,7 @@ def test_a_known_delay_is_found_and_becomes_the_checkpoints_timing(
     assert delay.timing("a test") == TimingConfig(0.12, 0.05, "a test")
 
 
+@pytest.mark.slow
 def test_a_delay_already_stored_is_left_out_of_the_measurement(
     small: Recognizer, babble: np.ndarray
 ) -> None:

@@ -227,6 +227,7 @@ def sessions(draw: st.DrawFn) -> list[Observation]:
     return seen
 
 
+@pytest.mark.slow
 @given(sessions(), st.integers(0, 300_000))
 def test_parts_always_sum_to_the_whole(seen: list[Observation], ahead_us: int) -> None:
     clip = measure(*seen, ahead_us=ahead_us)
@@ -240,6 +241,7 @@ def test_parts_always_sum_to_the_whole(seen: list[Observation], ahead_us: int) -
     assert clip.reference_words == len(SAID)
 
 
+@pytest.mark.slow
 @given(sessions())
 def test_every_said_and_heard_word_is_counted_once(seen: list[Observation]) -> None:
     clip = measure(*seen)

@@ -78,6 +78,7 @@ def test_what_a_word_needed_does_not_depend_on_chunk_or_block(
         assert coarse == pytest.approx(exact)
 
 
+@pytest.mark.slow
 def test_with_the_smallest_block_the_newest_word_waits_for_no_block(
     small: Recognizer, babble: np.ndarray
 ) -> None:

@@ -153,6 +153,7 @@ def command(model: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unplugged", [False, True])
 def test_a_device_that_stalls_or_is_unplugged_ends_with_every_word(
     device: FaultyDevice,
@@ -254,6 +255,7 @@ def test_standard_output_on_a_full_disk_costs_no_word_of_the_transcript(
     assert capsys.readouterr().err.count("standard output cannot be written any more") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saved", [False, True])
 def test_a_session_goes_on_only_while_something_keeps_its_words(
     command: Callable[..., int],

@@ -104,6 +104,7 @@ def test_a_vanished_device_is_one_sentence_and_exit_1(
     assert "9.0 s heard" in err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no RLIMIT_FSIZE")
 def test_a_file_that_may_not_grow_is_one_sentence_every_word_and_exit_1(
     command: Callable[..., int],

@@ -82,6 +82,7 @@ def test_listen_opens_the_microphone_that_was_asked_for(
     assert heard == events
 
 
+@pytest.mark.slow
 def test_a_device_that_vanishes_loses_nothing_that_was_heard(tiny: Recognizer, tmp_path: Path):
     source = simulated(7.5, ends_with=DeviceError("the microphone 'x' vanished"))
     events: list[LiveEvent] = []
@@ -96,6 +97,7 @@ def test_a_device_that_vanishes_loses_nothing_that_was_heard(tiny: Recognizer, t
     assert "vanished" in report.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shown"),
     [

@@ -88,6 +88,7 @@ def test_a_replay_gives_every_event_again(tiny: Recognizer, tmp_path: Path, rate
     assert report.seconds == 12.0
 
 
+@pytest.mark.slow
 def test_a_session_with_gaps_replays_too(tiny: Recognizer, tmp_path: Path):
     events = record(tiny, tmp_path / "talk.rvl", seconds=20.0, slowness=2.0)
     assert any(event["type"] == "gap" for event in events)
@@ -244,6 +245,7 @@ def listen_until_full(
     return session, events, raised.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", [0, 1, 40_000, -1])
 def test_a_full_disk_costs_no_word_and_nothing_that_was_saved(
     tiny: Recognizer, disks: list[FullDisk], tmp_path: Path, room: int

@@ -77,6 +77,7 @@ def test_streams_that_come_together_share_steps(
     assert max(sizes) >= 7  # the first may go alone
 
 
+@pytest.mark.slow
 def test_what_is_live_comes_before_what_is_ahead(small: Recognizer, babble: np.ndarray) -> None:
     done: list[str] = []
 
@@ -94,6 +95,7 @@ def test_what_is_live_comes_before_what_is_ahead(small: Recognizer, babble: np.n
     assert done[0] == "live"
 
 
+@pytest.mark.slow
 def test_an_error_of_one_stream_is_its_own(small: Recognizer, babble: np.ndarray) -> None:
     async def body(advancer: Advancer) -> list[Any]:
         broken = np.full(1600, np.nan, np.float32)

@@ -130,6 +130,7 @@ def test_plain_answers_are_the_text(client: openai.OpenAI, recognizer: Recognize
     assert text.strip() == expected
 
 
+@pytest.mark.slow
 def test_a_streamed_answer_only_adds(client: openai.OpenAI, recognizer: Recognizer) -> None:
     with CLIP.open("rb") as file:
         events = list(client.audio.transcriptions.create(model=MODEL, file=file, stream=True))

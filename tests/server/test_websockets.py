@@ -104,6 +104,7 @@ def test_a_vosk_client_has_the_words_and_times_of_transcribe(
     assert any(reply.get("partial") for reply in replies)
 
 
+@pytest.mark.slow
 def test_a_vosk_client_can_have_partial_words_and_hot_words(server: Server, tmp_path: Path) -> None:
     path = write_wav(tmp_path / "clip.wav", load(CLIP), SAMPLE_RATE)
     wishes = {"partial_words": 1, "phrase_list": ["the bridge", "[unk]"], "max_alternatives": 3}
@@ -115,6 +116,7 @@ def test_a_vosk_client_can_have_partial_words_and_hot_words(server: Server, tmp_
     assert readings[0]["text"].endswith("the bridge")
 
 
+@pytest.mark.slow
 def test_own_events_are_those_of_the_stream(
     small: Recognizer, nonsense: Server, babble: Any
 ) -> None:
@@ -252,6 +254,7 @@ def test_too_many_connections_are_refused(small: Recognizer) -> None:
         assert asyncio.run(run(server))[0] == 1013
 
 
+@pytest.mark.slow
 def test_silent_and_endless_clients_are_closed_with_a_reason(nonsense: Server) -> None:
     async def silent() -> tuple[int, str]:
         async with connect(at(nonsense)) as client:
@@ -391,6 +394,7 @@ def test_a_client_that_does_not_read_is_dropped(
         assert b'dropped_total{reason="slow reader"} 1.0' in server.app.metrics.render()
 
 
+@pytest.mark.slow
 def test_the_log_holds_no_text_no_audio_and_no_token(
     recognizer: Recognizer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -100,6 +100,7 @@ def test_two_utterances_have_their_words_while_they_are_spoken_and_after(
         assert len(chunks) > 3
 
 
+@pytest.mark.slow
 def test_expected_terms_and_stereo_are_understood(server: Server, clip: tuple[bytes, int]) -> None:
     sound, rate = clip
     stereo = np.repeat(np.frombuffer(sound, "<i2"), 2).tobytes()

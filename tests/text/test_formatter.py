@@ -114,6 +114,7 @@ def test_display_does_not_depend_on_the_partials_that_came_before(spoken, data, 
         assert expected.tokens[: len(seen)] == seen
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=20))
 def test_tokens_cover_every_word_once_and_in_order(words):

@@ -42,6 +42,7 @@ def test_batches_of_one_moment_are_of_like_lengths_for_all_processes():
         assert max(lengths) < 2.0 * min(lengths)
 
 
+@pytest.mark.slow
 def test_an_epoch_is_planned_by_the_lengths_it_will_hear(data):
     corpus = pack(read_manifest(Path(data.train[0])), Path(data.cache))
     augment = AugmentConfig(speeds=(0.5, 1.0, 2.0))
@@ -54,6 +55,7 @@ def test_an_epoch_is_planned_by_the_lengths_it_will_hear(data):
             assert steps * 0.04 == pytest.approx(seconds, abs=0.3)  # the silence after it varies
 
 
+@pytest.mark.slow
 def test_two_views_of_a_batch_differ_in_masks_and_bands_only(data):
     """The second half of the rows is the first again: the same sound, masked elsewhere."""
     corpus = pack(read_manifest(Path(data.train[0])), Path(data.cache))
@@ -80,6 +82,7 @@ def test_two_views_of_a_batch_differ_in_masks_and_bands_only(data):
     assert torch.all(masked.frames[~same] == 0.0)
 
 
+@pytest.mark.slow
 def test_views_that_are_read_alike_lose_nothing_and_padding_does_not_count(data):
     corpus = pack(read_manifest(Path(data.train[0])), Path(data.cache))
     statistics = FeatureStatistics(torch.zeros(80), torch.ones(80))
