@@ -1,6 +1,7 @@
 """The command line: `rivulet` or `python -m rivulet`."""
 
 import argparse
+import errno
 import io
 import os
 import signal
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:  # a full disk, a folder that may not be written
         named = f"{error.filename}: " if error.filename else ""
-        print(f"rivulet: {named}{reason(error)}.", file=sys.stderr)
+        print(f"rivulet: {named}{reason(error)}{_remedy(error)}.", file=sys.stderr)
         _forget_output()
         return 1
     except KeyboardInterrupt:
@@ -121,6 +122,12 @@ def _forget_output() -> None:
     except OSError:
         with suppress(OSError):
             sys.stdout.close()
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return ""
+    return "; make room where the command writes, and give it again"
 
 
 @contextmanager

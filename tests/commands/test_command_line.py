@@ -1,5 +1,6 @@
 """What the command line does before PyTorch is there: help, version, mistakes, Ctrl-C."""
 
+import errno
 import json
 import os
 import signal
@@ -157,6 +158,19 @@ def test_ctrl_c_outside_an_import_is_an_exception_as_ever(monkeypatch: pytest.Mo
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_full_disk_is_a_sentence_with_what_to_do(monkeypatch, capsys) -> None:
+    from rivulet.commands import data
+
+    def full(_args: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(data, "run", full)
+    assert main(["data", "folder", "x", "-o", "y.tsv"]) == 1
+    assert capsys.readouterr().err == (
+        "rivulet: No space left on device; make room where the command writes, and give it again.\n"
+    )
 
 
 def test_ctrl_c_before_the_command_is_known_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import save as serialize
-from safetensors.numpy import save_file
+from safetensors.numpy import save as serialized
 
 from rivulet.acoustic.arrays import Weights
 from rivulet.acoustic.engine import FloatArray
@@ -92,7 +92,8 @@ def _write_files(checkpoint: Checkpoint, folder: Path, bits: int, moments: Weigh
     arrays = {name: tensor.numpy() for name, tensor in weights.items()}
     _write_weights(folder, arrays, bits, moments)
     statistics = {"mean": network.statistics.mean, "std": network.statistics.std}
-    save_file({k: v.numpy() for k, v in statistics.items()}, folder / STATISTICS_FILE)
+    numbers = {k: v.numpy() for k, v in statistics.items()}
+    (folder / STATISTICS_FILE).write_bytes(serialized(numbers))
     _write_graphs(folder, checkpoint.torch)
     _write_tokens(folder / "tokens.txt", checkpoint.tokenizer)
     if checkpoint.phones is not None:
@@ -170,7 +171,7 @@ def _write_weights(
     else:
         kind = np.float16 if bits == 16 else np.float32
         stored = {name: array.astype(kind) for name, array in weights.items()}
-        save_file(stored, folder / WEIGHTS_FILE)
+        (folder / WEIGHTS_FILE).write_bytes(serialized(stored))
 
 
 def _write_tokens(path: Path, tokenizer: Tokenizer) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as serialized
 
 from rivulet.errors import CheckpointError
 from rivulet.text.labels import Case, Mark
@@ -174,7 +175,7 @@ def save(weights: Mapping[str, Array], lookahead: int, folder: Path) -> None:
         else:
             stored |= _packed(name, weight, 4 if name.startswith("table") else 8)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(stored, folder / FILE)
+    (folder / FILE).write_bytes(serialized(stored))
 
 
 def _packed(name: str, weight: Array, bits: int) -> dict[str, npt.NDArray[np.generic]]:

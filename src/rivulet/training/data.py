@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialized
 
 from rivulet.acoustic.log_mel import FeatureStatistics
 from rivulet.corpora.manifest import read_manifest
@@ -210,7 +211,7 @@ def _statistics(
 
 def _store_statistics(statistics: FeatureStatistics, path: Path) -> None:
     with replacing(path) as part:
-        save_file({"mean": statistics.mean, "std": statistics.std}, part)
+        part.write_bytes(serialized({"mean": statistics.mean, "std": statistics.std}))
 
 
 def _write_settings(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from torch.nn.parallel import DistributedDataParallel
 
 from rivulet.errors import ConfigError
@@ -128,7 +128,7 @@ def _measure(
     if wer <= at.best_wer or recipe.mmi_head is not None:
         at.best_wer = min(wer, at.best_wer)
         with replacing(folder / BEST_FILE) as part:
-            save_file(on_cpu(state.average.state_dict()), part)
+            part.write_bytes(serialized(on_cpu(state.average.state_dict())))
     save_point(folder / RESUME_FILE, state, at)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 
 from rivulet.replacing import replacing
 from rivulet.training.heads import HeadedModel
@@ -65,7 +65,8 @@ def save_point(path: Path, state: TrainState, progressed: Progressed, half: bool
     if torch.cuda.is_available():
         tensors["random_cuda"] = torch.cuda.get_rng_state()
     with replacing(path) as part:
-        save_file(tensors, part, metadata={"progress": json.dumps(asdict(progressed))})
+        metadata = {"progress": json.dumps(asdict(progressed))}
+        part.write_bytes(serialized(tensors, metadata))
 
 
 def load_point(path: Path, state: TrainState) -> Progressed:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -174,7 +174,7 @@ def _save(path: Path, run: Run, config: TaggerConfig, seed: int) -> None:
     standing |= {"stretch": str(run.stretch), "seen": str(run.seen)}
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_suffix(".half")
-    save_file(tensors, half, standing)
+    half.write_bytes(serialized(tensors, standing))
     half.replace(path)
 
 
