@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+import time
+from multiprocessing.context import ForkServerProcess
 
 import pytest
 from support import workers
@@ -100,6 +102,19 @@ def test_a_worker_that_says_nothing_for_long_is_replaced(tmp_path, monkeypatch):
 def test_a_model_that_cannot_be_read_is_said_once(tmp_path):
     with pytest.raises(ConfigError, match="there is no model 'missing'"):
         results(tmp_path, jobs("a.wav"), model="missing")
+
+
+def test_what_workers_are_forked_from_may_take_a_while_to_die(tmp_path, monkeypatch):
+    """It was killed, is still there and takes no more requests: twenty of them took no time."""
+    usual, begun = ForkServerProcess.start, time.monotonic()
+
+    def start(process):
+        if time.monotonic() - begun < 0.5:
+            raise ConnectionRefusedError
+        usual(process)
+
+    monkeypatch.setattr(ForkServerProcess, "start", start)
+    assert len(results(tmp_path, jobs("a.wav"))) == 1
 
 
 def test_workers_that_never_live_end_the_run(tmp_path, monkeypatch):

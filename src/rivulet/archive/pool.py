@@ -32,6 +32,7 @@ PARTS_A_WORKER = 2  # of a file that is cut
 GRACE_S = 5.0  # for a process whose pipe has ended
 TOGETHER = 2  # deaths of a process that a file may see among others; then it is done alone
 DEATHS = 5  # in all: with the last of them it has failed
+DYING_S = 0.1  # what workers are forked from may take so long to end once it was killed
 STARTS = 20  # processes in a row that end before they are ready: something else is wrong
 
 
@@ -83,6 +84,7 @@ class _Worker:
             self._starts += 1
             if self._starts >= STARTS:
                 raise ConfigError(f"{self._starts} processes in a row could not be started.")
+            time.sleep(DYING_S)
         self._starts += 1
 
     def _has_started(self) -> bool:
