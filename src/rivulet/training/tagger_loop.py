@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from rivulet.errors import ConfigError
+from rivulet.replacing import replacing
 from rivulet.text.labels import Mark
 from rivulet.text.words import Vocabulary
 from rivulet.training.tagger import TaggerConfig, TaggerNetwork
@@ -173,9 +174,8 @@ def _save(path: Path, run: Run, config: TaggerConfig, seed: int) -> None:
     standing = {"sign": _sign(config, seed), "words": str(config.words), "loss": repr(run.loss)}
     standing |= {"stretch": str(run.stretch), "seen": str(run.seen)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_suffix(".half")
-    half.write_bytes(serialized(tensors, standing))
-    half.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(serialized(tensors, standing))
 
 
 def _restore(path: Path, run: Run, config: TaggerConfig, seed: int) -> None:
