@@ -62,6 +62,7 @@ def expected(jobs, settings):
     return {r.job.place: (r.segments, r.error) for r in Transcriber(settings).run(jobs)}
 
 
+@pytest.mark.slow
 @pytest.mark.minutes  # two raylets and their actors
 def test_two_nodes_say_the_same_and_a_node_that_dies_loses_nothing(
     cluster, jobs, settings, expected, monkeypatch
@@ -78,6 +79,7 @@ def test_two_nodes_say_the_same_and_a_node_that_dies_loses_nothing(
     cluster.add_node(num_cpus=1, object_store_memory=STORE, node_ip_address="127.0.0.1")
 
 
+@pytest.mark.slow
 @pytest.mark.minutes
 def test_a_node_with_another_model_is_one_sentence(cluster, jobs, settings):
     from dataclasses import replace
