@@ -45,29 +45,30 @@ BLOCKS_MS = (40, 80, 160, 320)
 
 @dataclass
 class SentEvents:
-    """The latest events by number: all but partials, and the latest partial."""
+    """The latest events by number, as the text that was sent: all but partials, the latest partial.
+
+    As text since an hour's finals as objects would be 2 MB a stream.
+    """
 
     seq: int = 0
-    _kept: deque[tuple[int, dict[str, Any]]] = field(
-        default_factory=lambda: deque(maxlen=KEPT_EVENTS)
-    )
-    _partial: tuple[int, dict[str, Any]] | None = None
+    _kept: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=KEPT_EVENTS))
+    _partial: tuple[int, str] | None = None
 
-    def number(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Return the event with its number and remember it."""
+    def number(self, event: dict[str, Any]) -> str:
+        """Return the event with its number, as JSON, and remember it."""
         self.seq += 1
-        numbered = {**event, "seq": self.seq}
+        text = json.dumps({**event, "seq": self.seq})
         if event["type"] == "partial":
-            self._partial = (self.seq, numbered)
+            self._partial = (self.seq, text)
         else:
-            self._kept.append((self.seq, numbered))
+            self._kept.append((self.seq, text))
             self._partial = None if event["type"] == "final" else self._partial
-        return numbered
+        return text
 
-    def after(self, seq: int) -> list[dict[str, Any]]:
+    def after(self, seq: int) -> list[str]:
         """Return what came after the event `seq` and still says something."""
         later = [*self._kept, *([self._partial] if self._partial else [])]
-        return [event for number, event in later if number > seq]
+        return [text for number, text in later if number > seq]
 
 
 @dataclass(frozen=True)
@@ -128,14 +129,14 @@ class NativeProtocol:
         """Say how much was heard and send again what came after the event `after`."""
         missed: list[Action] = [
             self._send(self._ready()),
-            *map(self._send, self._sent.after(after)),
+            *map(Send, self._sent.after(after)),
         ]
         return [*missed, Close()] if self._ended else missed
 
     def heard(self, events: Sequence[Event], words: Sequence[Word] = ()) -> list[Action]:
         """Send the events."""
         return [
-            self._send(self._sent.number(event_to_dict(event)))
+            Send(self._sent.number(event_to_dict(event)))
             for event in events
             if self._partials or not isinstance(event, Partial)
         ]
@@ -145,7 +146,7 @@ class NativeProtocol:
         seconds = round(self._heard / self._settings.sample_rate, 3)
         self._ended = True
         end = {"type": "end", "samples": self._heard, "seconds": seconds}
-        return [*self.heard(events), self._send(self._sent.number(end)), Close()]
+        return [*self.heard(events), Send(self._sent.number(end)), Close()]
 
     def end(self) -> list[Action]:
         """Let the client have what was said so far."""
@@ -188,7 +189,7 @@ class NativeProtocol:
         }
         quiet = np.zeros(int(QUIET_S * rate), np.int16)
         pieces = (quiet[: count - first] for first in range(0, count, len(quiet)))
-        return [self._send(self._sent.number(gap)), *map(Feed, pieces)]
+        return [Send(self._sent.number(gap)), *map(Feed, pieces)]
 
     def _ready(self) -> dict[str, Any]:
         block_ms = self._settings.block_ms or self._greeting.block_ms
