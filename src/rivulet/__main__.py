@@ -72,7 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(given: Sequence[str]) -> int:
     """Run the command that the words name."""
-    args = build_parser(given[:1]).parse_args(given)
+    parser = build_parser(given[:1])
+    if not given:  # a newcomer's first call
+        parser.print_help(sys.stderr)
+        return 2
+    args = parser.parse_args(given)
     if sys.stdout is None and getattr(args, "output", None) is None:
         print("rivulet: standard output is closed; name a file with --output.", file=sys.stderr)
         return 1
