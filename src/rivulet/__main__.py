@@ -74,8 +74,7 @@ def _command(given: Sequence[str]) -> int:
     """Run the command that the words name."""
     parser = build_parser(given[:1])
     if not given:  # a newcomer's first call
-        parser.print_help(sys.stderr)
-        return 2
+        parser.exit(2, parser.format_help())
     args = parser.parse_args(given)
     if sys.stdout is None and getattr(args, "output", None) is None:
         print("rivulet: standard output is closed; name a file with --output.", file=sys.stderr)
