@@ -1,0 +1,23 @@
+"""What travels to a lent machine besides weights and sound."""
+
+from dataclasses import dataclass
+
+from rivulet.training.config import Recipe
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Names of the sound, and texts as each head's tokens (None where it has no target).
+
+    weights: how often an epoch hears each of `train`.
+    """
+
+    recipe: Recipe
+    tokens: dict[str, tuple[str, ...]]
+    train: list[str]
+    weights: list[float]
+    targets: dict[str, list[list[int] | None]]
+    dev: list[str]
+    dev_texts: list[str]
+    dev_targets: dict[str, list[list[int] | None]]
+    noise: list[str]
