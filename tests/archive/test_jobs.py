@@ -1,6 +1,7 @@
 """What inputs name: folders, files, manifests, and where their texts go."""
 
 import os
+import sys
 
 import pytest
 
@@ -94,3 +95,49 @@ def test_a_name_that_is_no_text_gets_a_place_that_is(tmp_path):
         pytest.skip("this file system wants names to be text")
     (place,) = places(tmp_path, ".")
     assert place.endswith("/caf\\xe9.wav")
+
+
+def test_a_named_url_is_taken_whatever_it_is_called(tmp_path):
+    def list_url(url):
+        return [
+            Found(url, "get_id=5", 3, ""),
+            Found(url, "pod/ep.mp3", 3, ""),
+            Found(url, "pod/x.html", 3, ""),
+        ]
+
+    assert places(tmp_path, "https://host/get?id=5", list_url=list_url) == [
+        "get_id=5",
+        "pod/ep.mp3",
+    ]
+
+
+def test_a_protocol_that_fails_is_a_sentence(tmp_path):
+    def list_url(url):
+        raise IsADirectoryError(21, "Is a directory")
+        yield
+
+    with pytest.raises(ConfigError, match=r"zip://a.wav::b.zip cannot be listed .*directory"):
+        places(tmp_path, "zip://a.wav::b.zip", list_url=list_url)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_a_link_to_itself_is_passed_over(tree):
+    (tree / "talks" / "self.wav").symlink_to(tree / "talks" / "self.wav")
+    assert len(places(tree, "talks")) == 4
+
+
+def test_names_that_cannot_be_are_sentences(tree):
+    for name, said in (("y" * 300 + ".wav", "cannot be read|does not exist"), ("", "empty name")):
+        with pytest.raises(ConfigError, match=said):
+            list(listed([name], Choice(), tree / "out", lambda url: ()))
+
+
+def test_an_input_is_not_the_folder_of_results(tree):
+    with pytest.raises(ConfigError, match="name another --output"):
+        places(tree, "talks", output="talks")
+
+
+def test_a_relative_name_is_the_file_wherever_one_looks_from(tree, monkeypatch):
+    monkeypatch.chdir(tree / "talks")
+    (found,) = listed(["b.wav"], Choice(), tree / "out", lambda url: ())
+    assert found.source == str(tree / "talks" / "b.wav")

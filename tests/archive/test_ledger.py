@@ -118,15 +118,59 @@ def test_a_text_that_is_gone_or_cut_off_is_made_again(folder):
         assert counts(ledger.plan(inputs)) == (0, 2, 1, 0)
 
 
-def test_other_settings_are_named_and_refused(folder):
+def with_a_text(folder):
+    """Leave a ledger that has a result."""
+    with opened(folder) as ledger:
+        ledger.plan([found(folder, "a.wav")])
+        do(ledger, folder, next(ledger.waiting()))
+
+
+def test_settings_may_change_until_there_is_a_result(folder):
     opened(folder).__exit__(None, None, None)
+    opened(folder, replace(SETTINGS, format="srt")).__exit__(None, None, None)
+    with_a_text(folder)
+    with pytest.raises(ConfigError, match="format txt, now srt"):
+        opened(folder, replace(SETTINGS, format="srt"))
+
+
+def test_an_input_that_is_given_twice_is_one(folder):
+    one = found(folder, "a.wav")
+    with opened(folder) as ledger:
+        assert counts(ledger.plan([one, one])) == (1, 0, 0, 0)
+        do(ledger, folder, next(ledger.waiting()))
+        assert counts(ledger.plan([one, one])) == (0, 0, 1, 0)
+
+
+def test_what_failed_and_is_gone_is_forgotten(folder):
+    inputs = [found(folder, name) for name in ("a.wav", "b.wav")]
+    with opened(folder) as ledger:
+        ledger.plan(inputs)
+        for job in ledger.waiting():
+            do(ledger, folder, job, error="it is empty (0 bytes).")
+        os.unlink(inputs[0].source)
+        assert counts(ledger.plan(inputs[1:])) == (0, 0, 0, 1)
+        assert [file for file, _ in ledger.errors()] == [inputs[1].source]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("summary", "json"), ("errors", "jsonl")])
+def test_no_text_takes_the_place_of_what_the_archive_writes(folder, name, kind):
+    one = replace(found(folder, name), place=name)
+    with (
+        opened(folder, replace(SETTINGS, format=kind)) as ledger,
+        pytest.raises(ConfigError, match="which the archive writes itself"),
+    ):
+        ledger.plan([one])
+
+
+def test_other_settings_are_named_and_refused(folder):
+    with_a_text(folder)
     wider = replace(SETTINGS, decoder=DecoderSettings("beam", BeamConfig(beam_size=300)))
     with pytest.raises(ConfigError, match=r"decoder.beam.beam_size 200, now 300.*--restart"):
         opened(folder, wider)
 
 
 def test_the_same_model_in_another_folder_is_the_same(folder):
-    opened(folder).__exit__(None, None, None)
+    with_a_text(folder)
     opened(folder, replace(SETTINGS, model="/elsewhere/tiny")).__exit__(None, None, None)
     with pytest.raises(ConfigError, match="digest"):
         opened(folder, replace(SETTINGS, digest="another"))

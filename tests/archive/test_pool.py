@@ -45,6 +45,11 @@ def test_every_job_has_one_result_and_no_queue_grows(tmp_path):
     assert len({r.warnings for r in done}) == 2  # both worked
 
 
+def test_a_source_with_two_places_has_two_results(tmp_path):
+    given = [Job("a.wav", place, 1) for place in ("talks/a.wav", "a.wav")]
+    assert sorted(r.job.place for r in results(tmp_path, given, 1)) == ["a.wav", "talks/a.wav"]
+
+
 def test_jobs_are_asked_for_only_when_there_is_room(tmp_path):
     asked = []
 

@@ -2,11 +2,13 @@
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rivulet.archive import recording
+from rivulet.archive.index import Index
 from rivulet.archive.ledger import Ledger
 from rivulet.archive.recording import Recorder, write_parquet
 from rivulet.archive.records import Found, Job, Result, Settings
@@ -15,6 +17,7 @@ from rivulet.errors import ConfigError
 from rivulet.events import Final, Word
 
 SETTINGS = Settings("tiny", "digest", DecoderSettings("greedy"), format="txt")
+LETTERS = str.maketrans("0123456789abcdef", "ABCDEFGHIJKLMNOP")
 FOUND = [Found(f"/in/{n}.wav", f"in/{n}.wav", 3, "1") for n in range(3)]
 
 
@@ -134,3 +137,24 @@ def test_texts_are_those_of_the_writers(tmp_path, format_name):
     text = recording.rendered(result(0), replace(SETTINGS, format=format_name))
     assert "HELLO WORLD" in text
     assert text.endswith("\n")
+
+
+@pytest.mark.parametrize("name", ["x" * 250 + ".wav", "taken.wav"])
+def test_a_text_without_a_place_fails_alone(tmp_path, ledger, name):
+    (tmp_path / "taken.wav.txt").mkdir()
+    ledger.plan([*FOUND, Found(f"/in/{name}", name, 3, "1")])
+    recorder = Recorder(tmp_path, ledger, SETTINGS)
+    noted = recorder.add(replace(result(0), job=Job(f"/in/{name}", name, 3)))
+    assert "rename the input" in noted.error
+    assert recorder.add(result(0)).error is None
+    recorder.close()
+    assert [file for file, _ in ledger.errors()] == [f"/in/{name}"]
+
+
+def test_an_index_that_takes_no_more_is_a_sentence(tmp_path, ledger, monkeypatch):
+    index = Index(tmp_path)
+    recorder = Recorder(tmp_path, ledger, SETTINGS, [index])
+    index.connection.execute("PRAGMA max_page_count = 1")
+    words = " ".join(f"{number:x}".translate(LETTERS) for number in range(20_000))
+    with pytest.raises(ConfigError, match=r"index.sqlite cannot be written .*full"):
+        recorder.add(result(0, words))

@@ -64,6 +64,29 @@ def test_a_lost_index_is_made_again(tmp_path, kind):
     assert said == []  # it was kept
 
 
+def spoil(path):
+    """Leave the first page of a database and overwrite the rest."""
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"x" * (len(content) - 4096))
+
+
+def test_an_index_that_is_damaged_within_is_made_again(tmp_path):
+    archive(tmp_path)
+    spoil(tmp_path / INDEX_FILE)
+    assert main(["search", str(tmp_path), "apples"]) == 0
+    spoil(tmp_path / INDEX_FILE)
+    index = Index(tmp_path)  # as a run opens it
+    index.add(Result(Job("/sound/new", "new", 1), (FINAL,), 4.0, 0.1))
+    assert first(index).place == "new"
+
+
+def test_a_damaged_ledger_is_a_sentence(tmp_path, capsys):
+    archive(tmp_path)
+    (tmp_path / ".rivulet" / "ledger.sqlite").write_bytes(b"no database" * 1000)
+    assert main(["search", str(tmp_path), "apples"]) == 1
+    assert "is damaged" in capsys.readouterr().err
+
+
 def test_a_text_that_is_gone_counts_as_empty(tmp_path):
     archive(tmp_path)
     (tmp_path / INDEX_FILE).unlink()

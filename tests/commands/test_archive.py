@@ -43,12 +43,17 @@ def test_a_folder_becomes_texts_a_table_and_a_summary(tmp_path, capsys):
     assert json.loads((out / "errors.jsonl").read_text())["file"] == str(talks / "broken.wav")
     assert json.loads((out / "summary.json").read_text())["files"] == 3
 
-    assert archive(talks, "-o", out) == 0
+    assert archive(talks, "-o", out) == 1  # one input has failed still
     said = capsys.readouterr().err
     assert "0 of 3 files to do; 2 are done already; 1 failed before" in said
     with_gap = [word for word in ("--raw", "-o", out)]
     assert archive(talks, *with_gap) == 1
     assert "were made with other settings (text" in capsys.readouterr().err
+    texts = sorted(out.rglob("*.jsonl"))
+    for mistake in (["--workers", "0"], ["--exclude", "*"]):
+        assert main(["archive", str(talks), *map(str, with_gap), "--restart", *mistake]) == 1
+    assert archive(talks / "none", *with_gap, "--restart") == 1
+    assert sorted(out.rglob("*.jsonl")) == texts  # a mistake loses nothing
     assert archive(talks, *with_gap, "--restart", "--exclude", "broken.*") == 0
     assert parquet.read_table(out / "results.parquet").num_rows == 2
 

@@ -32,7 +32,7 @@ class Assembly:
         """Take a file that was put aside; return its parts."""
         elapsed_s = spooled.whole.elapsed_s
         long = _LongFile(spooled, spooled.spans, elapsed_s=elapsed_s)
-        self._files[spooled.whole.job.source] = long
+        self._files[spooled.whole.job.place] = long
         return _parts(long, long.spans)
 
     def add(self, message: HeardPart) -> list[Part] | Result:
@@ -41,7 +41,7 @@ class Assembly:
         That is nothing while other parts are under way, and one part in the place of two that did
         not fit one another.
         """
-        long = self._files.get(message.part.job.source)
+        long = self._files.get(message.part.job.place)
         if long is None:
             return []  # the file has failed by another part
         long.heard[message.part.span] = message.heard
@@ -59,7 +59,7 @@ class Assembly:
 
     def drop(self, job: Job) -> None:
         """Forget a file and its sound."""
-        long = self._files.pop(job.source, None)
+        long = self._files.pop(job.place, None)
         if long is not None:
             with suppress(OSError):  # the folder is emptied at the end and at the next beginning
                 Path(long.spooled.path).unlink(missing_ok=True)

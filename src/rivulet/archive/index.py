@@ -12,7 +12,8 @@ import hashlib
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -86,20 +87,54 @@ class Index:
             ConfigError: the folder cannot be written to.
         """
         self.pronouncer = Pronouncer(language_model)
+        self._path, self._busy_s = (folder or Path()) / INDEX_FILE, busy_s
         if folder is None:
             self.connection = _connected(":memory:", busy_s)
             return
-        path = folder / INDEX_FILE
-        try:
-            self.connection = _connected(path, busy_s)
-        except sqlite3.OperationalError as error:
-            raise ConfigError(f"{path} cannot be written ({error}); check the folder.") from error
-        except sqlite3.DatabaseError:  # damaged, or of another version: the texts are there
-            path.unlink()
-            self.connection = _connected(path, busy_s)
+        with self._explained():
+            try:
+                self.connection = _connected(self._path, busy_s)
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:  # damaged, or of another version: the texts are there
+                self._path.unlink()
+                self.connection = _connected(self._path, busy_s)
 
     def add(self, result: Result) -> None:
-        """Add an input's words, in place of those of an older result; one without words counts."""
+        """Add an input's words, in place of those of an older result; one without words counts.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        with self._explained():
+            try:
+                self._add(result)
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:  # damaged further on; the next search reads the texts
+                self.begin_anew()
+                self._add(result)
+
+    def begin_anew(self) -> None:
+        """Throw away a damaged index and begin an empty one."""
+        self.connection.close()
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        self.__dict__.pop("_known", None)
+        self.connection = _connected(self._path, self._busy_s)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say in a sentence why the index cannot be written."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise ConfigError(
+                f"{self._path} cannot be written ({error}); make room, or wait for the other "
+                "process that writes it; what was done stays done, and the same command goes on."
+            ) from error
+
+    def _add(self, result: Result) -> None:
         job, packed = result.job, _pack(result.segments)
         mark = hashlib.blake2b(packed + os.fsencode(job.source), digest_size=16).digest()
         before = self.connection.execute(
@@ -137,8 +172,9 @@ class Index:
 
     def commit(self) -> None:
         """Keep what was added."""
-        if self.connection.in_transaction:
-            self.connection.execute("COMMIT")
+        with self._explained():
+            if self.connection.in_transaction:
+                self.connection.execute("COMMIT")
 
     def close(self) -> None:
         """Keep what was added and close the file."""

@@ -1,6 +1,7 @@
 """What is to be done: files, folders, manifests and URLs, each with the place of its text."""
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -58,17 +59,51 @@ def listed(
         ManifestError: a manifest cannot be used.
     """
     for name in inputs:
-        path = Path(name)
         if "://" in name:
-            yield from (found for found in list_url(name) if choice.takes(_below(found.place)))
-        elif path.is_dir():
+            yield from _url(name, choice, list_url)
+            continue
+        path, mode = Path(name), _mode(name)
+        if stat.S_ISDIR(mode):
+            _refuse_output(path, output)
             yield from _folder(path, choice, output)
-        elif not path.exists():
-            raise ConfigError(f"{name} does not exist; check the spelling.")
         elif path.suffix.lower() == MANIFEST:
             yield from _manifest(path)
         else:
             yield _file(name, path.name)
+
+
+def _mode(name: str) -> int:
+    """Return what kind of thing an input is, as `os.stat` says it.
+
+    Raises:
+        ConfigError: it is not there, or cannot be looked at.
+    """
+    if not name:
+        raise ConfigError("an input has an empty name; give . for this folder.")
+    try:
+        return os.stat(name).st_mode
+    except (FileNotFoundError, ValueError) as error:  # ValueError: a zero byte
+        raise ConfigError(f"{name} does not exist; check the spelling.") from error
+    except OSError as error:
+        raise ConfigError(f"{name} cannot be read ({error.strerror}); leave it out.") from error
+
+
+def _url(name: str, choice: Choice, list_url: Callable[[str], Iterable[Found]]) -> Iterator[Found]:
+    """Yield what a URL names: the one file, whatever it is called, or what is taken below it."""
+    try:
+        for found in list_url(name):
+            if "/" not in found.place or choice.takes(_below(found.place)):
+                yield found
+    except OSError as error:  # of a protocol that reads local files
+        raise ConfigError(f"{name} cannot be listed ({error}); leave it out.") from error
+
+
+def _refuse_output(folder: Path, output: Path) -> None:
+    if os.path.realpath(folder) == os.path.realpath(output):
+        raise ConfigError(
+            f"{folder} is an input and the folder of results; name another --output, such as "
+            f"{folder / 'texts'}."
+        )
 
 
 def _folder(folder: Path, choice: Choice, output: Path) -> Iterator[Found]:
@@ -86,13 +121,23 @@ def _folder(folder: Path, choice: Choice, output: Path) -> Iterator[Found]:
         inner = []
         for entry in _entries(where):
             place = f"{below}{entry.name}"
-            if entry.is_dir():
+            about = _about(entry)
+            if about is None:
+                continue
+            if stat.S_ISDIR(about.st_mode):
                 if choice.enters(place):
                     inner.append((entry.path, f"{place}/"))
-            elif choice.takes(place) and entry.is_file():
-                about = entry.stat()
+            elif choice.takes(place) and stat.S_ISREG(about.st_mode):
                 yield _found(entry.path, f"{name}/{place}" if name else place, about)
         waiting += reversed(inner)
+
+
+def _about(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Look at an entry; None for a link that leads nowhere and what is gone meanwhile."""
+    try:
+        return entry.stat()
+    except OSError:
+        return None
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
@@ -134,7 +179,7 @@ def _file(source: str, place: str) -> Found:
 
 def _found(source: str, place: str, about: os.stat_result) -> Found:
     printable = place.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return Found(source, printable, about.st_size, str(about.st_mtime_ns))
+    return Found(os.path.abspath(source), printable, about.st_size, str(about.st_mtime_ns))
 
 
 def _below(place: str) -> str:

@@ -9,16 +9,17 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rivulet.archive.members import sha256
 from rivulet.archive.records import Found, Job, Result, Settings
+from rivulet.archive.stored import STATE_FOLDER, explained, printable, stored, text_of
 from rivulet.errors import ConfigError
 
-STATE_FOLDER = ".rivulet"
+OWN_FILES = ("results.parquet", "errors.jsonl", "summary.json", "summary.png", "index.sqlite")
 WAITING, DONE, FAILED = 0, 1, 2  # states of an input
 PAGE = 1000  # inputs read at a time: memory does not grow with the archive
 TABLES = """
@@ -98,7 +99,7 @@ class Ledger:
             ConfigError: another run holds it, or it cannot be written.
         """
         self._folder = folder
-        with _explained(folder):
+        with explained(folder):
             (folder / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
             path = folder / STATE_FOLDER / "ledger.sqlite"
             self._db = sqlite3.connect(path, timeout=0.5, isolation_level=None)
@@ -117,7 +118,8 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         """Commit and let go."""
         try:
-            self.commit()
+            if self._db.in_transaction:  # a full disk has ended it, and its sentence counts
+                self.commit()
         finally:
             self._db.close()
 
@@ -129,7 +131,7 @@ class Ledger:
         """
         self._suffix = settings.format
         before = self._about("settings")
-        if before is None:
+        if before is None or not self._has_results():
             self._write_about("settings", settings.to_json())
             self.commit()
             return
@@ -145,12 +147,20 @@ class Ledger:
                 "them as they were, name another --output, or do everything again with --restart."
             )
 
+    def _has_results(self) -> bool:
+        with explained(self._folder):
+            found = self._db.execute("SELECT 1 FROM inputs WHERE state<>? LIMIT 1", (WAITING,))
+            return found.fetchone() is not None
+
     def forget(self) -> None:
         """Forget all results and delete their texts, so that everything is done again."""
         suffix = json.loads(self._about("settings") or "{}").get("format", "")
-        with _explained(self._folder):
+        with explained(self._folder):
             for (place,) in self._db.execute("SELECT place FROM inputs"):
-                (self._folder / f"{place}.{suffix}").unlink(missing_ok=True)
+                with suppress(OSError):
+                    (self._folder / f"{place}.{suffix}").unlink()
+            for name in OWN_FILES:
+                (self._folder / name).unlink(missing_ok=True)
             self._db.execute("DELETE FROM inputs")
             self._db.execute("DELETE FROM about")
         self.commit()
@@ -169,15 +179,32 @@ class Ledger:
         self._run += 1
         self._write_about("run", str(self._run))
         plan = Plan()
-        with _explained(self._folder):
-            for one in found:
+        for one in found:
+            with explained(self._folder):
                 self._plan_one(one, plan, verify, retry)
+        self._forget_gone()
         self.commit()
         return plan
 
+    def _forget_gone(self) -> None:
+        """Forget what failed before and is no more."""
+        with explained(self._folder):
+            failed = self._db.execute(
+                "SELECT place, source FROM inputs WHERE state=? AND run<?", (FAILED, self._run)
+            ).fetchall()
+            gone = [
+                (place,)
+                for place, source in failed
+                if "://" not in (name := text_of(source)) and not os.path.exists(name)
+            ]
+            self._db.executemany("DELETE FROM inputs WHERE place=?", gone)
+
     def _plan_one(self, found: Found, plan: Plan, verify: bool, retry: bool) -> None:
         known = self._known(found.place)
+        self._refuse_own_files(found)
         if known is not None:
+            if known.run == self._run and known.source == found.source:
+                return  # an input that is given twice is one
             self._refuse_sharing(found, known)
             known_text = self._has_text(found.place, known)
             if known.state != WAITING and known_text and _is_same(found, known, verify):
@@ -198,16 +225,24 @@ class Ledger:
             "SELECT source, size, stamp, run, state, digest, text_bytes FROM inputs WHERE place=?",
             (place,),
         ).fetchone()
-        return _Known(_text(row[0]), *row[1:]) if row else None
+        return _Known(text_of(row[0]), *row[1:]) if row else None
 
     def _refuse_sharing(self, found: Found, known: _Known) -> None:
         """Refuse another input with the same text; one that was moved is the same."""
-        if known.source == found.source:
+        if os.path.abspath(known.source) == found.source or known.source == found.source:
             return
         if known.run == self._run or "://" in known.source or os.path.exists(known.source):
             raise ConfigError(
                 f"{known.source} and {found.source} would share the text {found.place}."
                 f"{self._suffix}; give one of them another --output."
+            )
+
+    def _refuse_own_files(self, found: Found) -> None:
+        text = f"{found.place}.{self._suffix}"
+        if text in OWN_FILES:
+            raise ConfigError(
+                f"the text of {found.source} would be {text}, which the archive writes itself; "
+                "rename the input or choose another --format."
             )
 
     def _has_text(self, place: str, known: _Known) -> bool:
@@ -225,7 +260,7 @@ class Ledger:
             "INSERT INTO inputs (place, source, size, stamp, run, state) VALUES (?,?,?,?,?,?) "
             "ON CONFLICT (place) DO UPDATE SET source=excluded.source, size=excluded.size, "
             "stamp=excluded.stamp, run=excluded.run, state=excluded.state",
-            (found.place, _stored(found.source), found.size, found.stamp, self._run, state),
+            (found.place, stored(found.source), found.size, found.stamp, self._run, state),
         )
 
     def waiting(self) -> Iterator[Job]:
@@ -233,20 +268,20 @@ class Ledger:
         last: tuple[int, str] | None = None
         while True:
             size, place = last or (1 << 62, "")
-            rows = self._db.execute(
+            rows = self._read(
                 "SELECT source, place, size FROM inputs WHERE run=? AND state=? "
                 "AND (size < ? OR (size = ? AND place > ?)) ORDER BY size DESC, place LIMIT ?",
                 (self._run, WAITING, size, size, place, PAGE),
-            ).fetchall()
+            )
             for row in rows:
-                yield Job(_text(row[0]), row[1], row[2])
+                yield Job(text_of(row[0]), row[1], row[2])
             if len(rows) < PAGE:
                 return
             last = (rows[-1][2], rows[-1][1])
 
     def add(self, result: Result, text_bytes: int | None) -> None:
         """Note a result whose text, of so many bytes, is in its place; `commit` makes it last."""
-        with _explained(self._folder):
+        with explained(self._folder):
             self._db.execute(
                 "UPDATE inputs SET state=?, digest=?, text_bytes=?, seconds=?, words=?, text=?, "
                 "confidence=?, elapsed_s=?, error=?, warnings=?, finished=? WHERE place=?",
@@ -259,8 +294,8 @@ class Ledger:
                     result.text,
                     result.confidence,
                     result.elapsed_s,
-                    _printable(result.error),
-                    _printable(" ".join(result.warnings)) or None,
+                    printable(result.error),
+                    printable(" ".join(result.warnings)) or None,
                     time.time(),
                     result.job.place,
                 ),
@@ -270,11 +305,11 @@ class Ledger:
         """Yield what is done, failed or not, by the texts' places."""
         last = ""
         while True:
-            rows = self._db.execute(
+            rows = self._read(
                 "SELECT place, source, text_bytes, seconds, words, text, confidence, elapsed_s, "
                 "error, warnings FROM inputs WHERE state<>? AND place>? ORDER BY place LIMIT ?",
                 (WAITING, last, PAGE),
-            ).fetchall()
+            )
             for (
                 place,
                 source,
@@ -288,7 +323,7 @@ class Ledger:
             ) in rows:
                 text_file = f"{place}.{self._suffix}" if text_bytes is not None else None
                 factor = elapsed_s / seconds if seconds else None
-                file = _printable(_text(source)) or ""
+                file = printable(text_of(source)) or ""
                 yield Row(file, text_file, seconds, words, text, confidence, factor, *said)
             if len(rows) < PAGE:
                 return
@@ -296,15 +331,19 @@ class Ledger:
 
     def errors(self) -> Iterator[tuple[str, str]]:
         """Yield the source of every input that failed, and the sentence."""
-        rows = self._db.execute(
+        rows = self._read(
             "SELECT source, error FROM inputs WHERE state=? ORDER BY place", (FAILED,)
         )
-        for source, error in rows.fetchall():
-            yield _printable(_text(source)) or "", error
+        for source, error in rows:
+            yield printable(text_of(source)) or "", error
+
+    def _read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
+        with explained(self._folder):
+            return self._db.execute(query, values).fetchall()
 
     def commit(self) -> None:
         """Make everything last that was added."""
-        with _explained(self._folder):
+        with explained(self._folder):
             self._db.execute("COMMIT")
             self._begin()
 
@@ -312,11 +351,12 @@ class Ledger:
         self._db.execute("BEGIN IMMEDIATE")
 
     def _about(self, name: str) -> str | None:
-        row = self._db.execute("SELECT value FROM about WHERE name=?", (name,)).fetchone()
+        with explained(self._folder):
+            row = self._db.execute("SELECT value FROM about WHERE name=?", (name,)).fetchone()
         return row[0] if row else None
 
     def _write_about(self, name: str, value: str) -> None:
-        with _explained(self._folder):
+        with explained(self._folder):
             self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
 
 
@@ -324,32 +364,7 @@ def _is_same(found: Found, known: _Known, verify: bool) -> bool:
     """Whether an input is what it was when it was done."""
     if not verify or known.digest is None:
         return known.is_at(found)
-    return known.size == found.size and known.digest == sha256(found.source)
-
-
-@contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    """Say in a sentence why the ledger cannot be used."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error):
-            raise ConfigError(
-                f"another run is at work in {folder}; wait for its end, or name another --output."
-            ) from error
-        raise ConfigError(
-            f"the ledger in {folder} cannot be written ({error}); make room or name another "
-            "--output; the same command then goes on."
-        ) from error
-    except sqlite3.DatabaseError as error:
-        raise ConfigError(
-            f"the ledger in {folder} is damaged ({error}); delete {folder / STATE_FOLDER} and run "
-            "again with the same --output: everything is done anew."
-        ) from error
-    except OSError as error:
-        raise ConfigError(
-            f"{folder} cannot be written ({error.strerror}); name another --output."
-        ) from error
+    return known.size == found.size and known.digest == sha256(found.source)  # None: unreadable
 
 
 def _flat(values: Any, name: str = "") -> dict[str, Any]:
@@ -360,22 +375,3 @@ def _flat(values: Any, name: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= _flat(value, f"{name}.{key}" if name else key)
     return flat
-
-
-def _stored(source: str) -> str | bytes:
-    """Return a source as SQLite takes it: names that are no text are bytes."""
-    try:
-        source.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(source)
-    return source
-
-
-def _text(stored: str | bytes) -> str:
-    return stored if isinstance(stored, str) else os.fsdecode(stored)
-
-
-def _printable(text: str | None) -> str | None:
-    if text is None:
-        return None
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

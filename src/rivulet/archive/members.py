@@ -189,7 +189,7 @@ class Aside:
 
     def __init__(self, spool: Path, job: Job) -> None:
         """Open a file of this process in `spool`."""
-        name = hashlib.sha256(os.fsencode(job.source)).hexdigest()[:24]
+        name = hashlib.sha256(os.fsencode(job.place)).hexdigest()[:24]
         self._path = spool / f"{name}-{os.getpid()}.f32"  # of a killed run none may be left
         self._file = self._path.open("wb")
         self._levels = Levels()

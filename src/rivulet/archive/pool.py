@@ -342,7 +342,7 @@ class Pool:
 
 
 def _key(task: Task) -> tuple[str, int]:
-    return (task.job.source, task.span.start) if isinstance(task, Part) else (task.source, -1)
+    return (task.job.place, task.span.start) if isinstance(task, Part) else (task.place, -1)
 
 
 def _context(settings: Settings) -> Any:

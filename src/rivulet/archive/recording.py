@@ -1,17 +1,20 @@
 """Results go to the folder: texts one by one, then the ledger, and now and then the tables."""
 
+import errno
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from io import StringIO
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-from rivulet.archive.ledger import STATE_FOLDER, Ledger, Row
+from rivulet.archive.ledger import Ledger, Row
 from rivulet.archive.records import Result, Settings
+from rivulet.archive.stored import STATE_FOLDER
 from rivulet.errors import ConfigError
 from rivulet.replacing import replacing
 from rivulet.writers import open_writer
@@ -19,6 +22,9 @@ from rivulet.writers import open_writer
 COMMIT_S = 1.0  # seconds of results that a kill may cost
 TABLES_S = 120.0  # between two writings of the tables, at the least
 TABLES_SHARE = 0.02  # of the time may go into writing tables
+NO_PLACE = (
+    errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EINVAL,
+)  # fmt: skip
 ROW_GROUP = 10_000  # rows that are in memory at a time
 
 
@@ -50,13 +56,18 @@ class Recorder:
         self._tables_due = time.monotonic() + TABLES_S
         self._made: set[Path] = set()
 
-    def add(self, result: Result) -> None:
-        """Take a result: its text, the sinks, the ledger, in this order.
+    def add(self, result: Result) -> Result:
+        """Take a result: its text, the sinks, the ledger, in this order; return what is noted.
+
+        An input whose text can have no place is one that failed.
 
         Raises:
             ConfigError: something cannot be written.
         """
-        text_bytes = self._write_text(result)
+        try:
+            text_bytes = self._write_text(result)
+        except _NoPlaceError as error:
+            result, text_bytes = replace(result, segments=(), error=str(error)), None
         for sink in self._sinks:
             sink.add(result)
         self._ledger.add(result, text_bytes)
@@ -64,6 +75,7 @@ class Recorder:
             self._append_error(result.job.source, result.error)
         if time.monotonic() - self._committed >= COMMIT_S:
             self.commit()
+        return result
 
     def commit(self) -> None:
         """Make everything last that was added, and write the tables if it is time."""
@@ -94,11 +106,11 @@ class Recorder:
         """Put the text in its place; return its bytes, None if nothing was heard."""
         path = self._folder / f"{result.job.place}.{self._settings.format}"
         if result.error and not result.segments:
-            with explained(path):
-                path.unlink(missing_ok=True)  # of what the input was before
+            with suppress(OSError):
+                path.unlink()  # of what the input was before
             return None
         content = rendered(result, self._settings).encode("utf-8", "backslashreplace")
-        with explained(path):
+        with explained(path), _placed(path):
             if path.parent not in self._made:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._made.add(path.parent)
@@ -165,6 +177,23 @@ def write_parquet(folder: Path, ledger: Ledger) -> None:
 
 def _columns(row: Row) -> dict[str, object]:
     return dict(vars(row))
+
+
+class _NoPlaceError(Exception):
+    """A text that cannot lie where its input's name puts it."""
+
+
+@contextmanager
+def _placed(path: Path) -> Iterator[None]:
+    """Tell a name that no file can have from a disk that takes no more."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_PLACE:
+            raise
+        raise _NoPlaceError(
+            f"the text {path} cannot be written ({error.strerror}); rename the input."
+        ) from error
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,11 @@ def open_index(folder: Path, say: Callable[[str], None]) -> Index:
         return Index(folder, None, BUSY_S)
     settings, texts = known
     index = _opened(folder, language_model_of(str(settings.get("model", ""))))
-    there = index.places()
+    try:
+        there = index.places()
+    except sqlite3.DatabaseError:  # damaged within
+        index.begin_anew()
+        there = set()
     missing = [text for text in texts if text.place not in there]
     if missing:
         say(f"the index lacks {len(missing)} of {len(texts)} texts; reading them ...")
@@ -78,6 +82,7 @@ def _read_ledger(folder: Path) -> tuple[dict[str, Any], list[_Text]] | None:
     path = (folder / LEDGER).absolute().as_uri()
     for mode in ("mode=ro", "immutable=1"):  # the latter where no file can be made beside it
         with (
+            _explained(folder),
             suppress(sqlite3.OperationalError),
             closing(sqlite3.connect(f"{path}?{mode}", timeout=BUSY_S, uri=True)) as ledger,
         ):
@@ -92,6 +97,17 @@ def _read_ledger(folder: Path) -> tuple[dict[str, Any], list[_Text]] | None:
         if (folder / LEDGER).with_name("ledger.sqlite-wal").exists():
             return None
     return None
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise ConfigError(
+            f"the ledger of {folder} is damaged ({error}); give `rivulet archive` the same inputs "
+            f"again after deleting {folder / LEDGER.parent}."
+        ) from error
 
 
 def _path(stored: str | bytes) -> str:

@@ -94,6 +94,7 @@ class RemoteFile:
         self.name = url
         self._files = _file_system(url)
         self._at = 0
+        self._ended = False
         self._file = _tried(url, self._open, AudioError)
         self._seeks = bool(self._file.seekable() and self._file.size is not None)
 
@@ -106,8 +107,11 @@ class RemoteFile:
         Raises:
             AudioError: the network broke off again and again.
         """
+        if self._ended:  # a server without ranges is not asked beyond the end
+            return b""
         content = _tried(self.name, lambda: self._read(count), AudioError, self._again, self._where)
         self._at += len(content)
+        self._ended = not (content or self._seeks) and count != 0
         return content
 
     def _read(self, count: int) -> bytes:

@@ -18,7 +18,7 @@ from rivulet.writers import FORMATS
 if TYPE_CHECKING:
     from rivulet.archive.ledger import Ledger, Plan
     from rivulet.archive.progress import Progress
-    from rivulet.archive.records import Job, Result, Settings
+    from rivulet.archive.records import Found, Job, Result, Settings
 
 INTERRUPTED = 128 + signal.SIGINT  # exit status, as a shell gives it
 
@@ -79,24 +79,30 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what is not done yet; return 1 if an input failed, the others are done all the same."""
-    from rivulet.archive.index import INDEX_FILE
     from rivulet.archive.ledger import Ledger
 
     if args.threads != 1:
         raise ConfigError(f"--threads {args.threads} gains nothing here; use --workers instead.")
-    _refuse_file(args.output)
+    if args.workers is not None and args.workers < 1:
+        raise ConfigError(f"{args.workers} workers cannot work; use at least 1.")
+    _refuse_unusable(args.output)
     settings = _settings(args)
+    if args.restart:
+        _check(args)
     with Ledger(args.output) as ledger:
         if args.restart:
             ledger.forget()
-            (args.output / INDEX_FILE).unlink(missing_ok=True)
         ledger.settle(settings)
         plan = _plan(args, ledger)
         _say(_planned(plan, args.output))
         return _work(args, ledger, settings, plan)
 
 
-def _refuse_file(output: Path) -> None:
+def _refuse_unusable(output: Path) -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise ConfigError("the folder that this runs in is gone; cd to another.") from error
     if output.exists() and not output.is_dir():
         raise ConfigError(f"{output} is a file, and results need a folder; name another --output.")
 
@@ -123,18 +129,39 @@ def _settings(args: argparse.Namespace) -> "Settings":
     )
 
 
-def _plan(args: argparse.Namespace, ledger: "Ledger") -> "Plan":
+def _found(args: argparse.Namespace) -> "Iterator[Found]":
     from rivulet.archive.jobs import Choice, listed
     from rivulet.archive.sources import listed as list_url
 
     choice = Choice(tuple(args.include), tuple(args.exclude))
-    found = listed(args.inputs, choice, args.output, list_url)
-    plan = ledger.plan(found, args.verify, args.retry)
+    return listed(args.inputs, choice, args.output, list_url)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """See that there is something to do, before what was done is forgotten."""
+    places: dict[str, str] = {}
+    for found in _found(args):
+        other = places.setdefault(found.place, found.source)
+        if other != found.source:
+            raise ConfigError(
+                f"{other} and {found.source} would share the text {found.place}.{args.format}; "
+                "give one of them another --output."
+            )
+    if not places:
+        raise _nothing(args)
+
+
+def _plan(args: argparse.Namespace, ledger: "Ledger") -> "Plan":
+    plan = ledger.plan(_found(args), args.verify, args.retry)
     if not plan.total:
-        raise ConfigError(
-            f"{len(args.inputs)} inputs hold 0 sound files; check --include and --exclude."
-        )
+        raise _nothing(args)
     return plan
+
+
+def _nothing(args: argparse.Namespace) -> ConfigError:
+    return ConfigError(
+        f"{len(args.inputs)} inputs hold 0 sound files; check --include and --exclude."
+    )
 
 
 def _planned(plan: "Plan", output: Path) -> str:
@@ -164,9 +191,9 @@ def _work(args: argparse.Namespace, ledger: "Ledger", settings: "Settings", plan
     try:
         with terminable(), Progress(plan) as progress:
             for result in _results(args, ledger.waiting(), plan, settings, progress):
-                recorder.add(result)
-                summary.add(result)
-                progress.done(result)
+                noted = recorder.add(result)
+                summary.add(noted)
+                progress.done(noted)
     except KeyboardInterrupt:
         status = INTERRUPTED
     except SystemExit as end:
@@ -179,7 +206,7 @@ def _work(args: argparse.Namespace, ledger: "Ledger", settings: "Settings", plan
     _say(summary.close(plan))
     if status:
         _say(f"stopped; {plan.waiting - summary.files} files are left, the same command goes on.")
-    return status or int(bool(summary.errors))
+    return status or int(bool(summary.errors or plan.failed) or summary.files < plan.waiting)
 
 
 def _results(
@@ -190,6 +217,8 @@ def _results(
     progress: "Progress",
 ) -> "Iterator[Result]":
     """Yield results from the processes of this machine, or from a Ray cluster."""
+    if not plan.waiting:
+        return
     if args.ray is not None:
         from rivulet.archive import on_ray
 
@@ -197,8 +226,8 @@ def _results(
             yield heard
             progress.show([])
         return
-    from rivulet.archive.ledger import STATE_FOLDER
     from rivulet.archive.pool import Pool
+    from rivulet.archive.stored import STATE_FOLDER
 
     workers = os.cpu_count() or 1 if args.workers is None else args.workers
     with Pool(settings, workers, args.output / STATE_FOLDER / "spool") as pool:

@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: the folder is no archive, or the query holds no word.
     """
+    from sqlite3 import DatabaseError
+
     from rivulet.archive.finding import find
     from rivulet.archive.query import Query
     from rivulet.archive.reindexing import open_index
@@ -61,8 +63,13 @@ def run(args: argparse.Namespace) -> int:
                 f"--{flag.replace('_', '-')} {getattr(args, flag)} is outside 1 to {MOST_HITS}."
             )
     query = Query.parse(" ".join(args.words))
-    index = open_index(args.folder, lambda sentence: print(f"rivulet: {sentence}", file=sys.stderr))
+    index = open_index(args.folder, _say)
     try:
+        answer = find(index, query, args.limit, args.per_file, not args.exact)
+    except DatabaseError:  # damaged where only this question looks: made again from the texts
+        index.begin_anew()
+        index.close()
+        index = open_index(args.folder, _say)
         answer = find(index, query, args.limit, args.per_file, not args.exact)
     finally:
         index.close()
@@ -74,21 +81,30 @@ def run(args: argparse.Namespace) -> int:
     return 0 if answer.hits else NOT_FOUND
 
 
+def _say(sentence: str) -> None:
+    print(f"rivulet: {sentence}", file=sys.stderr)
+
+
 def _print(answer: "Answer", words: str) -> None:
     """Print hits by file; on a terminal the times are links that play there."""
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
     place = None
     for hit in answer.hits:
         if hit.place != place:
-            console.print(hit.place, style="bold", markup=False)
+            console.print(_printable(hit.place), style="bold", markup=False)
             place = hit.place
         line = _line(hit)
         if not console.is_terminal:
             line.append(f"  {hit.link}")
         console.print(line)
     console.print(_counts(answer, words), style="dim", markup=False)
+
+
+def _printable(name: str) -> str:
+    """Return a name without what would move a terminal's cursor or change its colors."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
 def _line(hit: "Hit") -> "Text":
