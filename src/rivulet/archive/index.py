@@ -94,9 +94,9 @@ class Index:
         with self._explained():
             try:
                 self.connection = _connected(self._path, busy_s)
-            except sqlite3.OperationalError:
-                raise
-            except sqlite3.DatabaseError:  # damaged, or of another version: the texts are there
+            except sqlite3.DatabaseError as error:  # the texts are there
+                if not is_damage(error):
+                    raise
                 self._path.unlink()
                 self.connection = _connected(self._path, busy_s)
 
@@ -109,9 +109,9 @@ class Index:
         with self._explained():
             try:
                 self._add(result)
-            except sqlite3.OperationalError:
-                raise
-            except sqlite3.DatabaseError:  # damaged further on; the next search reads the texts
+            except sqlite3.DatabaseError as error:  # further on; the next search reads the texts
+                if not is_damage(error):
+                    raise
                 self.begin_anew()
                 self._add(result)
 
@@ -201,6 +201,11 @@ class Index:
     @cached_property
     def _known(self) -> set[str]:
         return {word for (word,) in self.connection.execute("SELECT DISTINCT word FROM sounds")}
+
+
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether a file is damaged or of another version; otherwise it is busy, full or no place."""
+    return not isinstance(error, sqlite3.OperationalError)
 
 
 def token(text: str) -> str:

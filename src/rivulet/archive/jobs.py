@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePath
 
 from rivulet.archive.records import Found
+from rivulet.archive.stored import printable
 from rivulet.corpora.manifest import read_manifest
 from rivulet.errors import ConfigError
 
@@ -178,8 +179,7 @@ def _file(source: str, place: str) -> Found:
 
 
 def _found(source: str, place: str, about: os.stat_result) -> Found:
-    printable = place.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return Found(os.path.abspath(source), printable, about.st_size, str(about.st_mtime_ns))
+    return Found(os.path.abspath(source), printable(place), about.st_size, str(about.st_mtime_ns))
 
 
 def _below(place: str) -> str:

@@ -232,10 +232,7 @@ class Ledger:
         if os.path.abspath(known.source) == found.source or known.source == found.source:
             return
         if known.run == self._run or "://" in known.source or os.path.exists(known.source):
-            raise ConfigError(
-                f"{known.source} and {found.source} would share the text {found.place}."
-                f"{self._suffix}; give one of them another --output."
-            )
+            raise shared(known.source, found, self._suffix)
 
     def _refuse_own_files(self, found: Found) -> None:
         text = f"{found.place}.{self._suffix}"
@@ -294,7 +291,7 @@ class Ledger:
                     result.text,
                     result.confidence,
                     result.elapsed_s,
-                    printable(result.error),
+                    result.error and printable(result.error),
                     printable(" ".join(result.warnings)) or None,
                     time.time(),
                     result.job.place,
@@ -323,7 +320,7 @@ class Ledger:
             ) in rows:
                 text_file = f"{place}.{self._suffix}" if text_bytes is not None else None
                 factor = elapsed_s / seconds if seconds else None
-                file = printable(text_of(source)) or ""
+                file = printable(text_of(source))
                 yield Row(file, text_file, seconds, words, text, confidence, factor, *said)
             if len(rows) < PAGE:
                 return
@@ -335,7 +332,7 @@ class Ledger:
             "SELECT source, error FROM inputs WHERE state=? ORDER BY place", (FAILED,)
         )
         for source, error in rows:
-            yield printable(text_of(source)) or "", error
+            yield printable(text_of(source)), error
 
     def _read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         with explained(self._folder):
@@ -358,6 +355,14 @@ class Ledger:
     def _write_about(self, name: str, value: str) -> None:
         with explained(self._folder):
             self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
+
+
+def shared(other: str, found: Found, suffix: str) -> ConfigError:
+    """Return what to say of two inputs with one text."""
+    return ConfigError(
+        f"{other} and {found.source} would share the text {found.place}.{suffix}; give one of "
+        "them another --output."
+    )
 
 
 def _is_same(found: Found, known: _Known, verify: bool) -> bool:

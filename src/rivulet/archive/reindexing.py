@@ -11,13 +11,14 @@ from typing import Any
 
 import msgspec
 
-from rivulet.archive.index import INDEX_FILE, Index
+from rivulet.archive.index import INDEX_FILE, Index, is_damage
 from rivulet.archive.records import Job, Result
+from rivulet.archive.stored import STATE_FOLDER, text_of
 from rivulet.checkpoint.folder import LM_FOLDER
 from rivulet.errors import ConfigError
 from rivulet.events import Final, Word
 
-LEDGER = Path(".rivulet", "ledger.sqlite")
+LEDGER = Path(STATE_FOLDER, "ledger.sqlite")
 BUSY_S = 1.0  # a run that is at work writes the index itself
 SURE = 1.0  # confidence of words from texts that hold none
 _CUE = re.compile(r"((?:\d+:)?\d+:\d+[.,]\d+) --> ((?:\d+:)?\d+:\d+[.,]\d+)")
@@ -55,7 +56,9 @@ def open_index(folder: Path, say: Callable[[str], None]) -> Index:
     index = _opened(folder, language_model_of(str(settings.get("model", ""))))
     try:
         there = index.places()
-    except sqlite3.DatabaseError:  # damaged within
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
         index.begin_anew()
         there = set()
     missing = [text for text in texts if text.place not in there]
@@ -92,7 +95,9 @@ def _read_ledger(folder: Path) -> tuple[dict[str, Any], list[_Text]] | None:
             rows = ledger.execute(
                 "SELECT place, source, seconds FROM inputs WHERE text_bytes IS NOT NULL"
             )
-            texts = [_Text(place, _path(source), seconds or 0.0) for place, source, seconds in rows]
+            texts = [
+                _Text(place, text_of(source), seconds or 0.0) for place, source, seconds in rows
+            ]
             return json.loads(settings), texts
         if (folder / LEDGER).with_name("ledger.sqlite-wal").exists():
             return None
@@ -108,10 +113,6 @@ def _explained(folder: Path) -> Iterator[None]:
             f"the ledger of {folder} is damaged ({error}); give `rivulet archive` the same inputs "
             f"again after deleting {folder / LEDGER.parent}."
         ) from error
-
-
-def _path(stored: str | bytes) -> str:
-    return stored if isinstance(stored, str) else stored.decode("utf-8", "surrogateescape")
 
 
 def _result(folder: Path, text: _Text, suffix: str) -> Result:

@@ -50,8 +50,6 @@ def text_of(kept: str | bytes) -> str:
     return kept if isinstance(kept, str) else os.fsdecode(kept)
 
 
-def printable(text: str | None) -> str | None:
+def printable(text: str) -> str:
     """Return a text as UTF-8 has it: what is none becomes escapes."""
-    if text is None:
-        return None
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

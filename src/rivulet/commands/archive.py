@@ -139,14 +139,13 @@ def _found(args: argparse.Namespace) -> "Iterator[Found]":
 
 def _check(args: argparse.Namespace) -> None:
     """See that there is something to do, before what was done is forgotten."""
+    from rivulet.archive.ledger import shared
+
     places: dict[str, str] = {}
     for found in _found(args):
         other = places.setdefault(found.place, found.source)
         if other != found.source:
-            raise ConfigError(
-                f"{other} and {found.source} would share the text {found.place}.{args.format}; "
-                "give one of them another --output."
-            )
+            raise shared(other, found, args.format)
     if not places:
         raise _nothing(args)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from rivulet.archive.finding import Answer, Hit
+    from rivulet.archive.query import Query
 
 MOST_HITS = 10_000
 NOT_FOUND = 1  # exit status, as grep's
@@ -51,11 +52,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: the folder is no archive, or the query holds no word.
     """
-    from sqlite3 import DatabaseError
-
-    from rivulet.archive.finding import find
     from rivulet.archive.query import Query
-    from rivulet.archive.reindexing import open_index
 
     for flag in ("limit", "per_file"):
         if not 1 <= getattr(args, flag) <= MOST_HITS:
@@ -63,22 +60,34 @@ def run(args: argparse.Namespace) -> int:
                 f"--{flag.replace('_', '-')} {getattr(args, flag)} is outside 1 to {MOST_HITS}."
             )
     query = Query.parse(" ".join(args.words))
-    index = open_index(args.folder, _say)
-    try:
-        answer = find(index, query, args.limit, args.per_file, not args.exact)
-    except DatabaseError:  # damaged where only this question looks: made again from the texts
-        index.begin_anew()
-        index.close()
-        index = open_index(args.folder, _say)
-        answer = find(index, query, args.limit, args.per_file, not args.exact)
-    finally:
-        index.close()
+    answer = _ask(args, query)
     if args.json:
         for hit in answer.hits:
             print(json.dumps({**asdict(hit), "link": hit.link}))
     else:
         _print(answer, " ".join(args.words))
     return 0 if answer.hits else NOT_FOUND
+
+
+def _ask(args: argparse.Namespace, query: "Query") -> "Answer":
+    """Ask the index; one that is damaged where only this question looks is made again, once."""
+    from contextlib import closing
+    from sqlite3 import DatabaseError
+
+    from rivulet.archive.finding import find
+    from rivulet.archive.index import is_damage
+    from rivulet.archive.reindexing import open_index
+
+    asked = (query, args.limit, args.per_file, not args.exact)
+    with closing(open_index(args.folder, _say)) as index:
+        try:
+            return find(index, *asked)
+        except DatabaseError as error:
+            if not is_damage(error):
+                raise
+            index.begin_anew()
+    with closing(open_index(args.folder, _say)) as index:
+        return find(index, *asked)
 
 
 def _say(sentence: str) -> None:
