@@ -1,4 +1,4 @@
-"""Build the search in C++ where there is a compiler; everything else stands in pyproject.toml."""
+"""Build search and tagger in C++ where there is a compiler; all else is in pyproject.toml."""
 
 import sys
 
@@ -14,14 +14,18 @@ MODELS = ("default", "tiny")  # in the wheel, so that it works from any folder
 setup(
     package_dir={"": "src", "rivulet.checkpoints": "checkpoints"},
     packages=[
-        *find_namespace_packages("src", exclude=["rivulet.decoding._beam*"]),
+        *find_namespace_packages(
+            "src", exclude=["rivulet.decoding._beam*", "rivulet.text._tagger*"]
+        ),
         "rivulet.checkpoints",
     ],
     package_data={
         "rivulet": ["**/*"],
         "rivulet.checkpoints": [f"{m}/{g}" for m in MODELS for g in ("*", "lm/*")],
     },
-    exclude_package_data={"": ["*.py[cod]", "*.so", "_beam/*", "decoding/_beam/*"]},
+    exclude_package_data={
+        "": ["*.py[cod]", "*.so", "_beam/*", "decoding/_beam/*", "_tagger/*", "text/_tagger/*"]
+    },
     ext_modules=[
         Pybind11Extension(
             "rivulet.decoding._beam",
@@ -30,6 +34,13 @@ setup(
             cxx_std=17,
             extra_compile_args=FLAGS,
             optional=True,  # without it flashlight searches, far slower
-        )
+        ),
+        Pybind11Extension(
+            "rivulet.text._tagger",
+            ["src/rivulet/text/_tagger/module.cpp"],
+            cxx_std=17,
+            extra_compile_args=FLAGS,
+            optional=True,  # without it NumPy steps
+        ),
     ],
 )

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from rivulet.errors import CheckpointError, ConfigError
 from rivulet.events import DisplayToken, Final, Partial, Word
 from rivulet.text.formatter import FormatConfig, Formatter
 from rivulet.text.labels import Case, Mark
-from rivulet.text.language import Style, WrittenLanguage
+from rivulet.text.language import Style, WrittenLanguage, find
 from rivulet.text.numbers import NumberRules
 from rivulet.text.tagger import Tagger
 from rivulet.text.words import AFFIX_ROWS, CASE_ROWS, PAUSE_ROWS, SPECIAL, Vocabulary
@@ -195,6 +196,14 @@ def test_wrong_choices_are_refused_in_a_sentence(tmp_path):
         FormatConfig(numbers="roman")
     with pytest.raises(CheckpointError, match=r"words\.txt"):
         WrittenLanguage.load(tmp_path)
+
+
+def test_a_path_is_no_name_of_a_shipped_language(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "english").mkdir()
+    assert (find("english") / "style.json").is_file()
+    assert find("./english").samefile(tmp_path / "english")
+    assert find("_tagger") == Path("_tagger")  # a folder beside it in a checkout, no language
 
 
 def test_a_language_is_a_folder():

@@ -93,9 +93,11 @@ class WrittenLanguage:
 
 
 def find(language: str | Path) -> Path:
-    """Return the folder of a language given by name or by path."""
-    shipped = Path(str(resources.files("rivulet.text"))) / str(language)
-    return shipped if shipped.is_dir() else Path(language)
+    """Return the folder of a language given by name or by path; `./english` is a path."""
+    path = Path(language)
+    is_name = isinstance(language, str) and language == path.name
+    shipped = Path(str(resources.files("rivulet.text"))) / path.name
+    return shipped if is_name and (shipped / STYLE_FILE).is_file() else path
 
 
 def capitalized(text: str) -> str:
