@@ -9,6 +9,7 @@ from rivulet.acoustic.log_mel import LogMel
 from rivulet.training.augment import (
     AugmentConfig,
     add_noise,
+    after_room,
     augment_sound,
     equalize,
     mask_frames,
@@ -114,6 +115,35 @@ def test_speed_changes_length():
         for s in (0.8, 1.0, 1.25)
     }
     assert lengths == {20_000, 16_000, 12_800}
+
+
+def test_a_room_before_an_utterance_is_as_quiet_as_its_pauses():
+    rng = np.random.default_rng(0)
+    speech = np.concatenate([rng.normal(0, 0.1, 8000), rng.normal(0, 0.003, 4000)])
+    for seed in range(8):
+        led = after_room(speech.astype(np.float32), 1.5, None, np.random.default_rng(seed))
+        room, rest = led[: -len(speech)], led[-len(speech) :]
+        assert len(room) == 24_000
+        np.testing.assert_array_equal(rest, speech.astype(np.float32))
+        assert 0.0002 < np.sqrt(np.mean(room**2)) < 0.0045
+
+
+def test_a_room_before_silence_or_a_click_is_silent():
+    for length in (0, 100, 16_000):
+        led = after_room(np.zeros(length, np.float32), 0.5, None, np.random.default_rng(0))
+        assert len(led) == 8000 + length
+        assert np.abs(led).max() < 1e-6
+
+
+def test_the_time_before_an_utterance_is_drawn_as_often_as_asked():
+    sound = np.zeros(16_000, np.int16)
+    config = AugmentConfig(speeds=(1.0,), lead_probability=0.5, lead_s=(0.5, 1.0))
+    rngs = [np.random.default_rng(seed) for seed in range(200)]
+    lengths = np.array([len(augment_sound(sound, None, config, rng)) for rng in rngs])
+    led = lengths[lengths > 16_000] - 16_000
+    assert 70 < len(led) < 130
+    assert led.min() >= 7_999
+    assert led.max() <= 16_000
 
 
 def test_masks_cover_bands_and_stretches():

@@ -13,6 +13,8 @@ from rivulet.training.corpus import Corpus
 REVERB_RT60_S = (0.1, 0.6)  # small office to living room
 WARP_KNEE_HZ = 4800.0  # formants lie below; above it a warped axis is bent back to its end
 EQUALIZER_KNOTS_HZ = (60.0, 180.0, 540.0, 1100.0, 2200.0, 4000.0, 8000.0)
+PAUSE_FRAME = SAMPLE_RATE // 20  # the quietest so many samples tell how loud a room is
+ROOM_DB = (-20.0, 3.0)  # of the room before an utterance, against that
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class AugmentConfig:
     equalizer_probability: float = 0.0
     equalizer_db: float = 6.0
     vtlp_range: tuple[float, float] = (1.0, 1.0)
+    lead_probability: float = 0.0  # of a room without speech before the utterance,
+    lead_s: tuple[float, float] = (0.0, 2.0)  # as long as this
 
     def gain_only(self) -> "AugmentConfig":
         """Return what the last epochs use: other levels, but nothing that distorts."""
@@ -46,9 +50,11 @@ class AugmentConfig:
         )
 
 
-def draw_speed(config: AugmentConfig, rng: np.random.Generator) -> float:
-    """Draw how fast an utterance is played: the first thing that its generator is asked for."""
-    return config.speeds[int(rng.integers(len(config.speeds)))]
+def draw_timing(config: AugmentConfig, rng: np.random.Generator) -> tuple[float, float]:
+    """Draw how fast an utterance is played and the seconds of room before it, first of all."""
+    speed = config.speeds[int(rng.integers(len(config.speeds)))]
+    led = config.lead_probability and rng.random() < config.lead_probability
+    return speed, rng.uniform(*config.lead_s) if led else 0.0
 
 
 def augment_sound(
@@ -59,11 +65,13 @@ def augment_sound(
 ) -> Samples:
     """Return int16 (n,) as float32 (m,) in [-1, 1] at another speed, level, room and noise."""
     samples = from_int16(sound)
-    speed = draw_speed(config, rng)
+    speed, lead_s = draw_timing(config, rng)
     if speed != 1.0:  # tempo and pitch together, as Ko et al. 2015
         samples = soxr.resample(samples, SAMPLE_RATE * speed, SAMPLE_RATE, quality="LQ")
     if rng.random() < config.reverb_probability:
         samples = reverberate(samples, rng.uniform(*REVERB_RT60_S), rng)
+    if lead_s:
+        samples = after_room(samples, lead_s, noise, rng)
     if rng.random() < config.noise_probability:
         samples = add_noise(
             samples, _some_noise(len(samples), noise, rng), rng.uniform(*config.noise_snr_db)
@@ -73,6 +81,25 @@ def augment_sound(
     gain = 10.0 ** (rng.uniform(*config.gain_db) / 20.0)
     louder: Samples = np.clip(samples * np.float32(gain), -1.0, 1.0)
     return louder
+
+
+def after_room(
+    samples: Samples, seconds: float, noise: Corpus | None, rng: np.random.Generator
+) -> Samples:
+    """Return `samples` (n,) after `seconds` of a room as loud as their own quietest moment.
+
+    Utterances of a corpus begin with their first word. A network that knows only those hears worse
+    after a second of a quiet room, as any microphone gives it.
+    """
+    count = int(seconds * SAMPLE_RATE)
+    whole = samples[: len(samples) // PAUSE_FRAME * PAUSE_FRAME].reshape(-1, PAUSE_FRAME)
+    powers = np.mean(whole**2, axis=1) if len(whole) else np.zeros(1)
+    level = np.sqrt(powers.min()) * 10.0 ** (rng.uniform(*ROOM_DB) / 20.0)
+    room = _some_noise(count, noise if rng.random() < 0.5 else None, rng)
+    if count:
+        room = room * np.float32(level / (np.sqrt(np.mean(room**2)) + 1e-9))
+    led: Samples = np.concatenate([room, samples])
+    return led
 
 
 def add_noise(samples: Samples, noise: Samples, snr_db: float) -> Samples:

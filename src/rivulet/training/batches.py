@@ -13,10 +13,11 @@ from rivulet.acoustic.features import FeatureConfig, band_centers
 from rivulet.acoustic.frames import FRAMES_PER_SECOND, STRIDE
 from rivulet.acoustic.log_mel import FeatureStatistics, LogMel
 from rivulet.audio import SAMPLE_RATE, Samples, from_int16
+from rivulet.training import heap
 from rivulet.training.augment import (
     AugmentConfig,
     augment_sound,
-    draw_speed,
+    draw_timing,
     mask_frames,
     warp_bands,
 )
@@ -102,11 +103,12 @@ class BatchMaker:
         return Batch(frames, torch.tensor(steps * self.views), targets, texts, audio_s)
 
     def augmented_seconds(self, epoch: int) -> npt.NDArray[np.float64]:
-        """Return each utterance's length in `epoch`, (N,): at its speed, with what follows it."""
+        """Return each utterance's length in `epoch`, (N,): at its speed, with what is around it."""
         seconds = self.corpus.seconds()
         if self.augment is not None:
             indices = range(len(seconds))
-            seconds = seconds / [draw_speed(self.augment, self._rng(i, epoch)) for i in indices]
+            drawn = np.array([draw_timing(self.augment, self._rng(i, epoch)) for i in indices])
+            seconds = seconds / drawn[:, 0] + drawn[:, 1]
         after = sum(TAIL_STEPS) / 2 + self.model.lookahead
         return seconds + after * STRIDE / FRAMES_PER_SECOND
 
@@ -150,8 +152,9 @@ class BatchStream(torch.utils.data.IterableDataset[Batch]):
         first, step = (worker.id, worker.num_workers) if worker else (0, 1)
         if worker:
             torch.set_num_threads(1)
-        for indices in self.plan[first::step]:
+        for made, indices in enumerate(self.plan[first::step], 1):
             yield self.maker.make(indices, self.epoch)
+            heap.give_back(made)
 
 
 def load_batches(maker: BatchMaker, plan: list[list[int]], epoch: int) -> Iterator[Batch]:

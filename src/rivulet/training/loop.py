@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import ctypes
 import math
 import os
 import time
@@ -17,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rivulet.errors import ConfigError
 from rivulet.replacing import replacing
-from rivulet.training import targets
+from rivulet.training import heap, targets
 from rivulet.training.batches import Batch, load_batches
 from rivulet.training.config import DataConfig, Recipe
 from rivulet.training.data import TrainingData, prepare
@@ -90,6 +89,7 @@ def train(
                 losses, norm = _step(recipe, runner, state, batch, at.step, rate, rival)
                 average_weights(state.average, state.model, _decay(recipe, at.step))
                 at.step, at.batch = at.step + 1, at.batch + 1
+                heap.give_back(at.step)
                 log.step(at, losses, norm, rate, batch.audio_s * rank.world_size)
                 if loud and time.monotonic() - saved > SAVE_EVERY_S:
                     save_point(folder / RESUME_FILE, state, at)
@@ -98,7 +98,6 @@ def train(
                     break
             if at.batch >= len(share):
                 at.epoch, at.batch = at.epoch + 1, 0
-            _give_back_memory()
             ended = at.epoch == recipe.epochs or at.step >= steps_wanted
             if loud and (ended or at.epoch % recipe.measure_every == 0):
                 _measure(recipe, prepared, state, at, rank.device, folder, log)
@@ -249,9 +248,3 @@ def first_alone(rank: Rank) -> Iterator[None]:
     yield
     if rank.world_size > 1 and rank.index == 0:
         dist.barrier()
-
-
-def _give_back_memory() -> None:
-    """Return what is free in glibc's heap: batches of all lengths leave it in pieces, GBs of it."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
