@@ -1,4 +1,4 @@
-"""WER under noise, by telephone, quiet, fast and slow; words heard in speech played backwards.
+"""WER under noise, by telephone, quiet, fast, slow, late; words heard in speech played backwards.
 
 `python benchmarks/robustness.py --manifest DEV.tsv --noise NOISE.tsv [--backwards TRAIN.tsv]`
 """
@@ -21,12 +21,21 @@ from rivulet.recognizer import Recognizer
 from rivulet.training.augment import add_noise
 
 TELEPHONE_HZ = 8000
+PAUSE = SAMPLE_RATE // 10  # the quietest so many samples tell how loud a room is
 Change = Callable[[Samples, int], Samples]
 
 
 def load(utterance: Utterance) -> Samples:
     """Return mono samples (n,) at 16 kHz."""
     return np.concatenate(list(read(utterance.path)))
+
+
+def after_a_second(samples: Samples, number: int) -> Samples:
+    """Put a second of white noise before a clip, as loud as its quietest moment."""
+    whole = samples[: len(samples) // PAUSE * PAUSE].reshape(-1, PAUSE)
+    level = np.sqrt(np.mean(whole**2, axis=1).min())
+    room = np.random.default_rng(number).normal(0.0, level, SAMPLE_RATE)
+    return np.concatenate([room.astype(np.float32), samples])
 
 
 def conditions(noises: list[Samples]) -> dict[str, tuple[Change, int]]:
@@ -54,6 +63,7 @@ def conditions(noises: list[Samples]) -> dict[str, tuple[Change, int]]:
             TELEPHONE_HZ,
         ),
         "30 dB quieter": (lambda samples, _: samples * np.float32(10.0**-1.5), SAMPLE_RATE),
+        "after 1 s of room": (after_a_second, SAMPLE_RATE),
         "speed 0.8": (faster(0.8), SAMPLE_RATE),
         "speed 1.25": (faster(1.25), SAMPLE_RATE),
     }
@@ -72,6 +82,7 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--noise", type=Path, required=True)
     parser.add_argument("--backwards", type=Path)
+    parser.add_argument("--only", nargs="+", metavar="CONDITION", help="of all that are measured")
     parser.add_argument("--every", type=int, default=6, help="every Nth utterance (%(default)s)")
     parser.add_argument(
         "--backwards-every", type=int, metavar="N", help="every Nth played backwards (as --every)"
@@ -85,6 +96,8 @@ def main() -> None:
     noises = [load(u) for u in read_manifest(args.noise)]
     found: dict[str, float] = {}
     for name, (change, sample_rate) in conditions(noises).items():
+        if args.only and name not in args.only:
+            continue
         counts = [
             error_counts(text, transcribe(recognizer, change(samples, number), sample_rate))
             for number, (text, samples) in enumerate(clips)
