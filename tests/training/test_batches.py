@@ -15,7 +15,7 @@ from rivulet.training.augment import (
     AugmentConfig,
 )
 from rivulet.training.batches import BatchMaker, plan_epoch
-from rivulet.training.corpus import pack
+from rivulet.training.corpus import in_rows, pack
 from rivulet.training.heads import cr_ctc_losses
 
 
@@ -44,7 +44,7 @@ def test_batches_of_one_moment_are_of_like_lengths_for_all_processes():
 
 @pytest.mark.slow
 def test_an_epoch_is_planned_by_the_lengths_it_will_hear(data):
-    corpus = pack(read_manifest(Path(data.train[0])), Path(data.cache))
+    corpus = in_rows(pack(read_manifest(Path(data.train[0])), Path(data.cache)), 0.5, 1)
     augment = AugmentConfig(speeds=(0.5, 1.0, 2.0), lead_probability=0.5)
     statistics = FeatureStatistics(torch.zeros(80), torch.ones(80))
     maker = BatchMaker(corpus, None, augment, FeatureConfig(), statistics, TINY.model, {}, seed=1)

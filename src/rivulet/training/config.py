@@ -60,6 +60,8 @@ class Recipe:
     corpus_weights: how often an epoch hears a corpus, by patterns of names of which the first that
         fits counts: of 2.5, twice everything and a half, drawn by chance, once more. What no
         pattern fits is heard once.
+    row_share: of the utterances, that are heard right after another one of their speaker, as in a
+        long recording, where the network's state is carried on.
     clip_norm: a longer gradient is shortened to this; null leaves every gradient as it is.
     log_every: optimizer steps that a line of steps.csv sums up.
     measure_every: epochs between two measurements on dev; the last epoch is always measured.
@@ -95,6 +97,7 @@ class Recipe:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     clean_augment: AugmentConfig | None = None
     corpus_weights: dict[str, float] = field(default_factory=dict)
+    row_share: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -120,7 +123,8 @@ class Recipe:
                 f"mmi_weight is {self.mmi_weight} and none of {len(self.head_weights)} heads "
                 "writes phones; add phones to head_weights."
             )
-
+        if not 0.0 <= self.row_share <= 1.0:
+            raise ConfigError(f"row_share is {self.row_share}; use 0 to 1.")
         for pattern, weight in self.corpus_weights.items():
             if not weight > 0:
                 raise ConfigError(f"corpus_weights of {pattern} is {weight}; use more than 0.")

@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
+from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,10 @@ from rivulet.errors import AudioError
 from rivulet.replacing import replacing
 
 PACK_FORMAT = 1  # changes when the layout of the packed file does
+ALONE = -1
+PAUSE_S = (0.2, 1.2)  # between two utterances of a speaker
+LONGEST_ROW_S = 25.0
+QUIET_FRAME = audio.SAMPLE_RATE // 20  # the quietest so many samples tell how loud a pause is
 
 
 @dataclass(frozen=True)
@@ -23,26 +28,76 @@ class Corpus:
     """Utterances and their sound.
 
     `samples[starts[i]:starts[i] + lengths[i]]` is utterance i, int16 at 16 kHz. What is listed
-    twice lies there once.
+    twice lies there once. With `earlier`, utterance i is heard after utterance earlier[i] and
+    pauses[i] samples of quiet, unless that is ALONE, and its text holds both.
     """
 
     utterances: list[Utterance]
     samples: npt.NDArray[np.int16]
     starts: npt.NDArray[np.int64]
     lengths: npt.NDArray[np.int64]
+    earlier: npt.NDArray[np.int64] | None = None
+    pauses: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         """Return the number of utterances."""
         return len(self.utterances)
 
     def sound(self, index: int) -> npt.NDArray[np.int16]:
-        """Return utterance `index` as int16 (n,) at 16 kHz."""
-        return self.samples[self.starts[index] : self.starts[index] + self.lengths[index]]
+        """Return utterance `index` as int16 (n,) at 16 kHz, with what is heard before it."""
+        own = self._alone(index)
+        if self.earlier is None or self.pauses is None or self.earlier[index] == ALONE:
+            return own
+        before = self._alone(int(self.earlier[index]))
+        pause = np.random.default_rng(index).normal(0.0, _quiet(before), int(self.pauses[index]))
+        return np.concatenate([before, pause.astype(np.int16), own])
 
     def seconds(self) -> npt.NDArray[np.float64]:
         """Return the true length of every utterance in seconds."""
-        seconds: npt.NDArray[np.float64] = self.lengths / audio.SAMPLE_RATE
+        lengths = self.lengths
+        if self.earlier is not None and self.pauses is not None:
+            before = np.where(self.earlier == ALONE, 0, lengths[self.earlier] + self.pauses)
+            lengths = lengths + before
+        seconds: npt.NDArray[np.float64] = lengths / audio.SAMPLE_RATE
         return seconds
+
+    def _alone(self, index: int) -> npt.NDArray[np.int16]:
+        return self.samples[self.starts[index] : self.starts[index] + self.lengths[index]]
+
+
+def in_rows(corpus: Corpus, share: float, seed: int) -> Corpus:
+    """Return `corpus` with a `share` of its utterances after another one of their speaker.
+
+    So a network learns to go on where it stands, and what a speaker's last words tell of the next.
+    What would be longer than LONGEST_ROW_S together stays alone.
+    """
+    rng = np.random.default_rng((seed, 2))
+    speakers: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, item in enumerate(corpus.utterances):
+        speakers[item.set_name, item.speaker].append(index)
+    seconds = corpus.seconds()
+    earlier = np.full(len(corpus), ALONE)
+    for index in np.flatnonzero(rng.random(len(corpus)) < share).tolist():
+        item = corpus.utterances[index]
+        others = speakers[item.set_name, item.speaker]
+        other = others[int(rng.integers(len(others)))]
+        fits = seconds[index] + seconds[other] + PAUSE_S[1] <= LONGEST_ROW_S
+        if fits and corpus.utterances[other].path != item.path:
+            earlier[index] = other
+    pauses = (rng.uniform(*PAUSE_S, len(corpus)) * audio.SAMPLE_RATE).astype(np.int64)
+    texts = [item.text for item in corpus.utterances]
+    rows = [
+        item if before == ALONE else replace(item, text=f"{texts[before]} {item.text}")
+        for item, before in zip(corpus.utterances, earlier.tolist(), strict=True)
+    ]
+    return replace(corpus, utterances=rows, earlier=earlier, pauses=pauses)
+
+
+def _quiet(sound: npt.NDArray[np.int16]) -> float:
+    """Return the root mean square of the quietest QUIET_FRAME samples, 0 of fewer."""
+    whole = sound[: len(sound) // QUIET_FRAME * QUIET_FRAME].reshape(-1, QUIET_FRAME)
+    powers = np.mean(np.square(whole, dtype=np.float64), axis=1)
+    return float(np.sqrt(powers.min())) if len(powers) else 0.0
 
 
 def pack(utterances: list[Utterance], cache: Path, workers: int | None = None) -> Corpus:

@@ -26,7 +26,7 @@ from rivulet.training.batches import (
     plan_epoch,
 )
 from rivulet.training.config import DataConfig, Recipe
-from rivulet.training.corpus import Corpus, pack
+from rivulet.training.corpus import Corpus, in_rows, pack
 from rivulet.training.denominator import Denominator, phone_ngram
 from rivulet.training.initial_weights import (
     SETTINGS_FILE,
@@ -83,14 +83,15 @@ def prepare(
             views,
         )
 
-    distorted = maker(corpus, recipe.augment, views=2 if recipe.cr_ctc_weight else 1)
+    rows = in_rows(corpus, recipe.row_share, recipe.seed) if recipe.row_share else corpus
+    distorted = maker(rows, recipe.augment, views=2 if recipe.cr_ctc_weight else 1)
     clean = replace(distorted, augment=recipe.clean_augment or recipe.augment.gain_only())
-    _warn_of_lost_sound(distorted, corpus.seconds())
+    _warn_of_lost_sound(distorted, rows.seconds())
     first_clean = recipe.epochs - recipe.clean_epochs
     makers = [clean if epoch >= first_clean else distorted for epoch in range(recipe.epochs)]
     plans = [_plan(recipe, made, chances, epoch, world_size) for epoch, made in enumerate(makers)]
     return TrainingData(
-        makers, maker(dev, None), heads, plans, _denominator(recipe, data, heads, distorted)
+        makers, maker(dev, None), heads, plans, _denominator(recipe, data, heads, corpus)
     )
 
 
@@ -128,15 +129,14 @@ def _plan(
 
 
 def _denominator(
-    recipe: Recipe, data: DataConfig, heads: list[targets.Target], maker: BatchMaker
+    recipe: Recipe, data: DataConfig, heads: list[targets.Target], corpus: Corpus
 ) -> Denominator | None:
     """Count the phone n-gram on each text of training once, and on the sentences given."""
     if recipe.mmi_head is None:
         return None
     (head,) = (head for head in heads if head.name == recipe.mmi_head)
-    spoken = {
-        tuple(ids) for ids in maker.encoded[head.name] if ids
-    }  # a text read by many counts once
+    # a text read by many counts once
+    spoken = {tuple(ids) for u in corpus.utterances if (ids := head.encode(u.text))}
     written = (head.encode(line) for path in data.sentences for line in open_packed(Path(path)))
     sequences = [*sorted(spoken), *(tuple(ids) for ids in written if ids)]
     ngram = phone_ngram(sequences, len(head.tokenizer), recipe.phone_lm_order)
