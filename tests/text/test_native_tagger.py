@@ -1,5 +1,6 @@
 """The tagger's step in C++ beside NumPy's, and what it refuses."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -115,6 +116,14 @@ def test_a_row_that_no_table_has_is_an_error_and_no_crash():
     tagger = SHIPPED.tagger
     with pytest.raises(IndexError):
         tagger.scores((10**6, 0, 0, 0), 0, tagger.initial_state())
+
+
+def test_a_tagger_can_be_sent_to_another_process():
+    there = pickle.loads(pickle.dumps(SHIPPED.tagger))
+    assert there.native is None
+    row = SHIPPED.vocabulary.features("london")
+    ours, _ = SHIPPED.tagger.step(row, 0, SHIPPED.tagger.initial_state())
+    assert there.step(row, 0, there.initial_state())[0] == ours
 
 
 def test_the_state_of_another_tagger_is_refused(tmp_path):

@@ -9,7 +9,7 @@ there was no compiler, at three times the cost.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +84,10 @@ class Tagger:
     lookahead: int
     head: Head | None = None
     native: "_tagger.Tagger | None" = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs; there NumPy steps."""
+        return {**self.__dict__, "native": None}
 
     def initial_state(self) -> TaggerState:
         """Return the state before the first word."""
