@@ -19,6 +19,7 @@ from rivulet.events import Final
 from rivulet.metrics import error_counts
 from rivulet.recognizer import Recognizer
 from rivulet.training.augment import add_noise
+from rivulet.training.corpus import quietest
 
 TELEPHONE_HZ = 8000
 PAUSE = SAMPLE_RATE // 10  # the quietest so many samples tell how loud a room is
@@ -32,9 +33,7 @@ def load(utterance: Utterance) -> Samples:
 
 def after_a_second(samples: Samples, number: int) -> Samples:
     """Put a second of white noise before a clip, as loud as its quietest moment."""
-    whole = samples[: len(samples) // PAUSE * PAUSE].reshape(-1, PAUSE)
-    level = np.sqrt(np.mean(whole**2, axis=1).min())
-    room = np.random.default_rng(number).normal(0.0, level, SAMPLE_RATE)
+    room = np.random.default_rng(number).normal(0.0, quietest(samples, PAUSE), SAMPLE_RATE)
     return np.concatenate([room.astype(np.float32), samples])
 
 

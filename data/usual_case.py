@@ -18,6 +18,7 @@ from rivulet.language.files import open_packed
 from rivulet.text.labels import Case
 from rivulet.text.language import WORDS_FILE, WRITTEN_FILE
 from rivulet.training.punctuated import Example, examples
+from rivulet.training.tagger_data import write
 
 LEAST = 5  # a word is a name if it was seen so often,
 USUAL = 0.9  # and so often with the same capitals
@@ -39,11 +40,9 @@ def names(counts: Counts) -> Iterator[str]:
     """Yield the words that are usually written with one capital, or in capitals, as they are."""
     for word, cases in counts.items():
         (case, often), *_ = cases.most_common(1) or [(Case.LOWER, 0)]
-        if often >= LEAST and often >= USUAL * cases.total():
-            if case is Case.TITLE:
-                yield word.capitalize()
-            elif case is Case.UPPER:
-                yield word.upper()
+        usual = often >= LEAST and often >= USUAL * cases.total()
+        if usual and case in (Case.TITLE, Case.UPPER):
+            yield write(word, case, {})
 
 
 def main() -> None:

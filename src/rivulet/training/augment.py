@@ -8,13 +8,12 @@ import soxr
 import torch
 
 from rivulet.audio import SAMPLE_RATE, Samples, from_int16
-from rivulet.training.corpus import Corpus
+from rivulet.training.corpus import Corpus, quietest
 
 REVERB_RT60_S = (0.1, 0.6)  # small office to living room
 WARP_KNEE_HZ = 4800.0  # formants lie below; above it a warped axis is bent back to its end
 EQUALIZER_KNOTS_HZ = (60.0, 180.0, 540.0, 1100.0, 2200.0, 4000.0, 8000.0)
-PAUSE_FRAME = SAMPLE_RATE // 20  # the quietest so many samples tell how loud a room is
-ROOM_DB = (-20.0, 3.0)  # of the room before an utterance, against that
+ROOM_DB = (-20.0, 3.0)  # of the room before an utterance, against its quietest moment
 
 
 @dataclass(frozen=True)
@@ -92,9 +91,7 @@ def after_room(
     after a second of a quiet room, as any microphone gives it.
     """
     count = int(seconds * SAMPLE_RATE)
-    whole = samples[: len(samples) // PAUSE_FRAME * PAUSE_FRAME].reshape(-1, PAUSE_FRAME)
-    powers = np.mean(whole**2, axis=1) if len(whole) else np.zeros(1)
-    level = np.sqrt(powers.min()) * 10.0 ** (rng.uniform(*ROOM_DB) / 20.0)
+    level = quietest(samples) * 10.0 ** (rng.uniform(*ROOM_DB) / 20.0)
     room = _some_noise(count, noise if rng.random() < 0.5 else None, rng)
     if count:
         room = room * np.float32(level / (np.sqrt(np.mean(room**2)) + 1e-9))

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rivulet import audio
+from rivulet.audio import Samples
 from rivulet.corpora.manifest import Utterance
 from rivulet.errors import AudioError
 from rivulet.replacing import replacing
@@ -20,7 +21,7 @@ PACK_FORMAT = 1  # changes when the layout of the packed file does
 ALONE = -1
 PAUSE_S = (0.2, 1.2)  # between two utterances of a speaker
 LONGEST_ROW_S = 25.0
-QUIET_FRAME = audio.SAMPLE_RATE // 20  # the quietest so many samples tell how loud a pause is
+QUIET_FRAME = audio.SAMPLE_RATE // 20  # the quietest so many samples tell how loud a room is
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Corpus:
         if self.earlier is None or self.pauses is None or self.earlier[index] == ALONE:
             return own
         before = self._alone(int(self.earlier[index]))
-        pause = np.random.default_rng(index).normal(0.0, _quiet(before), int(self.pauses[index]))
+        pause = np.random.default_rng(index).normal(0.0, quietest(before), int(self.pauses[index]))
         return np.concatenate([before, pause.astype(np.int16), own])
 
     def seconds(self) -> npt.NDArray[np.float64]:
@@ -93,9 +94,9 @@ def in_rows(corpus: Corpus, share: float, seed: int) -> Corpus:
     return replace(corpus, utterances=rows, earlier=earlier, pauses=pauses)
 
 
-def _quiet(sound: npt.NDArray[np.int16]) -> float:
-    """Return the root mean square of the quietest QUIET_FRAME samples, 0 of fewer."""
-    whole = sound[: len(sound) // QUIET_FRAME * QUIET_FRAME].reshape(-1, QUIET_FRAME)
+def quietest(sound: npt.NDArray[np.int16] | Samples, frame: int = QUIET_FRAME) -> float:
+    """Return the root mean square of the quietest `frame` samples of (n,), 0 of fewer."""
+    whole = sound[: len(sound) // frame * frame].reshape(-1, frame)
     powers = np.mean(np.square(whole, dtype=np.float64), axis=1)
     return float(np.sqrt(powers.min())) if len(powers) else 0.0
 

@@ -36,6 +36,8 @@ from rivulet.training.initial_weights import (
 )
 from rivulet.training.log import say
 
+Encoded = dict[str, list[list[int] | None]]  # each head's tokens of every text
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -70,7 +72,9 @@ def prepare(
     statistics = _statistics(recipe, corpus, folder, start)
     _write_settings(recipe, data, heads, folder)
 
-    def maker(of: Corpus, augment: AugmentConfig | None, views: int = 1) -> BatchMaker:
+    def maker(
+        of: Corpus, encoded: Encoded, augment: AugmentConfig | None, views: int = 1
+    ) -> BatchMaker:
         return BatchMaker(
             of,
             noise,
@@ -78,20 +82,26 @@ def prepare(
             recipe.features,
             statistics,
             recipe.model,
-            encode_all(of, heads),
+            encoded,
             recipe.seed,
             views,
         )
 
+    alone = encode_all(corpus, heads)
     rows = in_rows(corpus, recipe.row_share, recipe.seed) if recipe.row_share else corpus
-    distorted = maker(rows, recipe.augment, views=2 if recipe.cr_ctc_weight else 1)
+    encoded = encode_all(rows, heads) if recipe.row_share else alone
+    distorted = maker(rows, encoded, recipe.augment, views=2 if recipe.cr_ctc_weight else 1)
     clean = replace(distorted, augment=recipe.clean_augment or recipe.augment.gain_only())
     _warn_of_lost_sound(distorted, rows.seconds())
     first_clean = recipe.epochs - recipe.clean_epochs
     makers = [clean if epoch >= first_clean else distorted for epoch in range(recipe.epochs)]
     plans = [_plan(recipe, made, chances, epoch, world_size) for epoch, made in enumerate(makers)]
     return TrainingData(
-        makers, maker(dev, None), heads, plans, _denominator(recipe, data, heads, corpus)
+        makers,
+        maker(dev, encode_all(dev, heads), None),
+        heads,
+        plans,
+        _denominator(recipe, data, heads, alone),
     )
 
 
@@ -129,14 +139,13 @@ def _plan(
 
 
 def _denominator(
-    recipe: Recipe, data: DataConfig, heads: list[targets.Target], corpus: Corpus
+    recipe: Recipe, data: DataConfig, heads: list[targets.Target], encoded: Encoded
 ) -> Denominator | None:
     """Count the phone n-gram on each text of training once, and on the sentences given."""
     if recipe.mmi_head is None:
         return None
     (head,) = (head for head in heads if head.name == recipe.mmi_head)
-    # a text read by many counts once
-    spoken = {tuple(ids) for u in corpus.utterances if (ids := head.encode(u.text))}
+    spoken = {tuple(ids) for ids in encoded[head.name] if ids}  # a text read by many counts once
     written = (head.encode(line) for path in data.sentences for line in open_packed(Path(path)))
     sequences = [*sorted(spoken), *(tuple(ids) for ids in written if ids)]
     ngram = phone_ngram(sequences, len(head.tokenizer), recipe.phone_lm_order)
