@@ -1,5 +1,6 @@
 """What is done to an utterance so that the next epoch hears something else."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,11 +9,13 @@ import soxr
 import torch
 
 from rivulet.audio import SAMPLE_RATE, Samples, from_int16
+from rivulet.errors import ConfigError
 from rivulet.training.corpus import Corpus, quietest
 
 REVERB_RT60_S = (0.1, 0.6)  # small office to living room
 WARP_KNEE_HZ = 4800.0  # formants lie below; above it a warped axis is bent back to its end
 EQUALIZER_KNOTS_HZ = (60.0, 180.0, 540.0, 1100.0, 2200.0, 4000.0, 8000.0)
+LONGEST_LEAD_S = 30.0
 ROOM_DB = (-20.0, 3.0)  # of the room before an utterance, against its quietest moment
 
 
@@ -34,6 +37,24 @@ class AugmentConfig:
     vtlp_range: tuple[float, float] = (1.0, 1.0)
     lead_probability: float = 0.0  # of a room without speech before the utterance,
     lead_s: tuple[float, float] = (0.0, 2.0)  # as long as this
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ConfigError: a probability is none, or a range has no beginning before its end.
+        """
+        for name, value in vars(self).items():
+            if name.endswith("_probability") and not 0.0 <= value <= 1.0:
+                raise ConfigError(f"{name} is {value}; use 0 to 1.")
+        for name in ("gain_db", "noise_snr_db", "vtlp_range", "lead_s"):
+            low, high = getattr(self, name)
+            if not -math.inf < low <= high < math.inf:
+                raise ConfigError(f"{name} is {low} to {high}; give the smaller number first.")
+        if not (self.lead_s[0] >= 0.0 and self.lead_s[1] <= LONGEST_LEAD_S):
+            raise ConfigError(
+                f"lead_s is {self.lead_s[0]} to {self.lead_s[1]}; use 0 to {LONGEST_LEAD_S} s."
+            )
 
     def gain_only(self) -> "AugmentConfig":
         """Return what the last epochs use: other levels, but nothing that distorts."""

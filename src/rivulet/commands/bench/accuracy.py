@@ -54,7 +54,7 @@ def add_parser(kinds: Any) -> None:
         type=Path,
         metavar="PATH",
         help="a file that --json wrote: systems that read the same clips there do not run again, "
-        "but for the first",
+        "but for rivulet",
     )
     add_model_flags(parser)
     add_endpoint_flags(parser)
@@ -73,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
     configs = read_systems(args, watched=False)
     clips = _clips(args)
     earlier = read_earlier(args.reuse, clips) if args.reuse else {}
-    earlier.pop(configs[0].label, None)  # what is compared may have changed under its name
-    fresh = [config for config in configs if config.label not in earlier]
+    # rivulet's model and flags may have changed under the same name
+    fresh = [c for c in configs if c.name == "rivulet" or c.label not in earlier]
     os.environ["OMP_NUM_THREADS"] = str(args.threads)  # systems run in processes of their own
     print(f"{len(fresh)} systems x {len(clips)} clips", file=sys.stderr)
     with ThreadPoolExecutor(args.jobs) as pool:
