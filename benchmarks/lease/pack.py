@@ -92,7 +92,7 @@ def write_start(
     recipe: Recipe,
     start: InitialWeights,
     heads: Sequence[targets.Target],
-    encoded: dict[str, list[list[int] | None]],
+    encoded: targets.Encoded,
     sentences: Sequence[str],
 ) -> None:
     """Write weights in half precision, statistics, and the denominator of MMI."""

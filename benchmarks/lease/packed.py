@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from rivulet.training.config import Recipe
+from rivulet.training.targets import Encoded
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,8 @@ class Packed:
     tokens: dict[str, tuple[str, ...]]
     train: list[str]
     weights: list[float]
-    targets: dict[str, list[list[int] | None]]
+    targets: Encoded
     dev: list[str]
     dev_texts: list[str]
-    dev_targets: dict[str, list[list[int] | None]]
+    dev_targets: Encoded
     noise: list[str]

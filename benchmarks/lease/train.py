@@ -50,7 +50,6 @@ SAVE_EVERY_S = 90.0
 MEASURED_AT = (0.25, 0.5, 0.8)  # of the time
 MILD = multiprocessing.Value("b", 0)  # seen by the processes that make batches
 Plan = list[tuple[int, list[int]]]  # epoch and utterances of each batch
-Encoded = dict[str, list[list[int] | None]]
 
 
 @dataclass
@@ -293,7 +292,7 @@ def material(
         return Corpus(utterances, samples, starts, lengths)
 
     def maker(
-        of: Corpus, augment: AugmentConfig | None, encoded: Encoded, views: int
+        of: Corpus, augment: AugmentConfig | None, encoded: targets.Encoded, views: int
     ) -> BatchMaker:
         noise = corpus(packed.noise, [""] * len(packed.noise))
         features, model, seed = recipe.features, recipe.model, recipe.seed

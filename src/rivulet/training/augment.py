@@ -42,7 +42,7 @@ class AugmentConfig:
         """Check the numbers.
 
         Raises:
-            ConfigError: a probability is none, or a range has no beginning before its end.
+            ConfigError: a probability is not within 0 to 1, or a range is backwards or too long.
         """
         for name, value in vars(self).items():
             if name.endswith("_probability") and not 0.0 <= value <= 1.0:

@@ -22,7 +22,7 @@ from rivulet.training.augment import (
     warp_bands,
 )
 from rivulet.training.corpus import Corpus
-from rivulet.training.targets import Target
+from rivulet.training.targets import Encoded, Target
 
 TAIL_STEPS = (
     4,
@@ -83,7 +83,7 @@ class BatchMaker:
     features: FeatureConfig
     statistics: FeatureStatistics
     model: ModelConfig
-    encoded: dict[str, list[list[int] | None]]
+    encoded: Encoded
     seed: int
     views: int = 1
 
@@ -250,6 +250,6 @@ def _head_target(encoded: list[list[int] | None], indices: list[int]) -> HeadTar
     )
 
 
-def encode_all(corpus: Corpus, targets: list[Target]) -> dict[str, list[list[int] | None]]:
+def encode_all(corpus: Corpus, targets: list[Target]) -> Encoded:
     """Write every text in every head's tokens."""
     return {t.name: [t.encode(u.text) for u in corpus.utterances] for t in targets}

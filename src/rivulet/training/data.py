@@ -36,8 +36,6 @@ from rivulet.training.initial_weights import (
 )
 from rivulet.training.log import say
 
-Encoded = dict[str, list[list[int] | None]]  # each head's tokens of every text
-
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -73,7 +71,7 @@ def prepare(
     _write_settings(recipe, data, heads, folder)
 
     def maker(
-        of: Corpus, encoded: Encoded, augment: AugmentConfig | None, views: int = 1
+        of: Corpus, encoded: targets.Encoded, augment: AugmentConfig | None, views: int = 1
     ) -> BatchMaker:
         return BatchMaker(
             of,
@@ -139,7 +137,7 @@ def _plan(
 
 
 def _denominator(
-    recipe: Recipe, data: DataConfig, heads: list[targets.Target], encoded: Encoded
+    recipe: Recipe, data: DataConfig, heads: list[targets.Target], encoded: targets.Encoded
 ) -> Denominator | None:
     """Count the phone n-gram on each text of training once, and on the sentences given."""
     if recipe.mmi_head is None:

@@ -12,6 +12,7 @@ from rivulet.tokenizer import BLANK, BOUNDARY, Tokenizer
 Encode = Callable[
     [str], list[int] | None
 ]  # text → ids, or None where this head has no target for it
+Encoded = dict[str, list[list[int] | None]]  # by each head's name what it makes of every text
 
 
 @dataclass(frozen=True)
