@@ -42,15 +42,21 @@ class AugmentConfig:
         """Check the numbers.
 
         Raises:
-            ConfigError: a probability is not within 0 to 1, or a range is backwards or too long.
+            ConfigError: a probability is not within 0 to 1, a range is backwards or too long, or a
+                speed or a vocal tract's length is not above 0.
         """
         for name, value in vars(self).items():
             if name.endswith("_probability") and not 0.0 <= value <= 1.0:
                 raise ConfigError(f"{name} is {value}; use 0 to 1.")
+        if not self.speeds or not all(0.0 < speed < math.inf for speed in self.speeds):
+            listed = ", ".join(map(str, self.speeds)) or "nothing"
+            raise ConfigError(f"speeds is {listed}; list one or more numbers above 0, as 0.9, 1.1.")
         for name in ("gain_db", "noise_snr_db", "vtlp_range", "lead_s"):
             low, high = getattr(self, name)
             if not -math.inf < low <= high < math.inf:
                 raise ConfigError(f"{name} is {low} to {high}; give the smaller number first.")
+        if self.vtlp_range[0] <= 0.0:
+            raise ConfigError(f"vtlp_range begins at {self.vtlp_range[0]}; use more than 0.")
         if not (self.lead_s[0] >= 0.0 and self.lead_s[1] <= LONGEST_LEAD_S):
             raise ConfigError(
                 f"lead_s is {self.lead_s[0]} to {self.lead_s[1]}; use 0 to {LONGEST_LEAD_S} s."
