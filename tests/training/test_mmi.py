@@ -14,9 +14,13 @@ from rivulet.corpora.sources import sound_folder
 from rivulet.errors import ConfigError
 from rivulet.training.batches import Batch, HeadTarget
 from rivulet.training.config import DataConfig, Recipe
+from rivulet.training.data import prepare
 from rivulet.training.denominator import Denominator, phone_ngram
 from rivulet.training.heads import ctc_losses, denominator_loss
+from rivulet.training.initial_weights import read_run
+from rivulet.training.log import TrainingLog
 from rivulet.training.loop import RESUME_FILE, train
+from rivulet.training.resume import Progressed
 
 SMALL = Recipe(
     epochs=2,
@@ -70,6 +74,39 @@ def test_mmi_begins_after_the_ctc_epochs_and_resumes_exactly(tmp_path, data):
     with_mmi = [row for row in rows if row["epoch"] == 1]
     assert all(row["phones-mmi"] == row["phones"] for row in plain)
     assert all(row["phones-mmi"] < row["phones"] for row in with_mmi)  # by what all others share
+
+
+def test_dev_is_measured_by_mmi_of_each_text_alone(tmp_path, data):
+    recipe = dataclasses.replace(SMALL, epochs=1, ctc_epochs=0)
+    train(recipe, data, tmp_path / "run")
+    with (tmp_path / "run" / "dev.csv").open() as file:
+        noted = float(next(csv.DictReader(file))["phones-mmi"])
+    made = prepare(recipe, data, tmp_path / "run", None, world_size=1)
+    model = read_run(tmp_path / "run").model.eval()
+    total = phones = 0.0
+    for index in range(len(made.dev.corpus)):
+        batch = made.dev.make([index], epoch=0)
+        with torch.no_grad():
+            log_probs = model(batch.frames)
+        target, steps_of = batch.targets["phones"], batch.steps
+        ctc = torch.nn.functional.ctc_loss(
+            log_probs["phones"].transpose(0, 1),
+            target.ids.view(1, -1),
+            steps_of,
+            target.lengths,
+            reduction="sum",
+        )
+        total += float(ctc + made.denominator(log_probs["phones"], steps_of).sum())
+        phones += int(target.lengths.sum())
+    assert noted == pytest.approx(total / phones, rel=0.02)  # quick arithmetic rounds
+
+
+def test_a_table_begun_without_a_column_goes_on_without_it(tmp_path):
+    (tmp_path / "dev.csv").write_text("epoch,step,characters\n1,10,0.5\n")
+    with TrainingLog(tmp_path, steps=20, every=1, loud=False) as log:
+        log.dev(Progressed(step=20, epoch=2), {"characters": 0.4}, {"phones-mmi": -1.5})
+    lines = (tmp_path / "dev.csv").read_text().splitlines()
+    assert lines == ["epoch,step,characters", "1,10,0.5", "2,20,0.4"]
 
 
 def random_batch(lengths, steps):

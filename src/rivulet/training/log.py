@@ -70,20 +70,21 @@ class TrainingLog:
         self._append(STEPS_FILE, {**row, "audio_hours_per_min": hours, **means})
         self._begin()
 
-    def dev(self, at: Progressed, rates: dict[str, float]) -> None:
-        """Note greedy error rates on dev, of words; for phones of phones."""
-        self._append(DEV_FILE, {"epoch": at.epoch, "step": at.step, **rates})
-        text = "  ".join(f"{name} {rate:.2%}" for name, rate in rates.items())
-        self._progress.console.print(f"epoch {at.epoch} step {at.step} dev {text}")
+    def dev(self, at: Progressed, rates: dict[str, float], losses: dict[str, float]) -> None:
+        """Note greedy error rates on dev, of words, for phones of phones; losses in nats."""
+        self._append(DEV_FILE, {"epoch": at.epoch, "step": at.step, **rates, **losses})
+        shown = [f"{name} {rate:.2%}" for name, rate in rates.items()]
+        shown += [f"{name} {loss:.4f}" for name, loss in losses.items()]
+        self._progress.console.print(f"epoch {at.epoch} step {at.step} dev {'  '.join(shown)}")
         draw_curves(self._folder)
         self._begin()
 
     def _append(self, name: str, row: dict[str, float]) -> None:
         path = self._folder / name
-        new = not path.exists()
+        columns = _columns(path)  # a run begun by an earlier version may have fewer
         with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
-            if new:
+            writer = csv.DictWriter(file, columns or list(row), extrasaction="ignore")
+            if not columns:
                 writer.writeheader()
             writer.writerow({k: f"{v:.6g}" for k, v in row.items()})
 
@@ -117,13 +118,16 @@ def draw_curves(folder: Path) -> Path | None:
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(1, 2, figsize=(11, 4))
-    skipped = ("epoch", "step", "rate", "steps_per_s", "audio_hours_per_min")
+    skipped = ("epoch", "step", "rate", "steps_per_s", "audio_hours_per_min", "norm")
     for panel, name, label in (
         (panels[0], STEPS_FILE, "loss, nats per token"),
         (panels[1], DEV_FILE, "dev error rate"),
     ):
         rows = _read(folder / name)
-        for key in (k for k in (rows[0] if rows else ()) if k not in skipped and k != "norm"):
+        drawn = [k for k in (rows[0] if rows else ()) if k not in skipped]
+        if name == DEV_FILE:
+            drawn = [k for k in drawn if not k.endswith("-mmi")]  # nats, not a rate
+        for key in drawn:
             panel.plot([r["step"] for r in rows], [r[key] for r in rows], label=key)
         panel.set(xlabel="optimizer step", ylabel=label)
         panel.set_ylim(bottom=0.0, top=4.0 if name == STEPS_FILE else 1.05)
@@ -134,6 +138,14 @@ def draw_curves(folder: Path) -> Path | None:
     figure.savefig(folder / PICTURE, dpi=110)
     pyplot.close(figure)
     return folder / PICTURE
+
+
+def _columns(path: Path) -> list[str]:
+    """Return the names in a table's first line, none if it is not there yet."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return next(csv.reader(file), [])
 
 
 def _read(path: Path) -> list[dict[str, float]]:

@@ -21,7 +21,7 @@ from rivulet.training.batches import Batch, load_batches
 from rivulet.training.config import DataConfig, Recipe
 from rivulet.training.data import TrainingData, prepare
 from rivulet.training.denominator import Denominator
-from rivulet.training.dev_error import dev_error
+from rivulet.training.dev_error import dev_error, dev_mmi
 from rivulet.training.heads import (
     HeadedModel,
     average_weights,
@@ -116,12 +116,17 @@ def _measure(
     folder: Path,
     log: TrainingLog,
 ) -> None:
-    """Note the averaged weights' error rates on dev, keep them if they are the best, and save.
+    """Note how the averaged weights do on dev, keep them if they are the best, and save.
 
     With MMI they are kept in any case: it helps the search, and dev is read greedily here.
     """
     errors = dev_error(state.average, data.heads, data.dev, device)
-    log.dev(at, errors)
+    losses = {}
+    if recipe.mmi_head is not None and data.denominator is not None:
+        rival = data.denominator.to(device)
+        mmi = dev_mmi(state.average, recipe.mmi_head, rival, data.dev, device)
+        losses[f"{recipe.mmi_head}-mmi"] = mmi
+    log.dev(at, errors, losses)
     words = [rate for name, rate in errors.items() if not targets.is_phones(name)]
     wer = min(words or errors.values())  # a run that writes phones only is judged by them
     if wer <= at.best_wer or recipe.mmi_head is not None:
