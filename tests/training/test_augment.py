@@ -11,6 +11,7 @@ from rivulet.training.augment import (
     add_noise,
     after_room,
     augment_sound,
+    by_telephone,
     equalize,
     mask_frames,
     reverberate,
@@ -58,6 +59,17 @@ def test_a_room_keeps_level_and_length_and_adds_a_tail():
     assert np.abs(wet[:1_000]).max() < 1e-6
     early, late = np.mean(wet[1_001:2_000] ** 2), np.mean(wet[4_800:5_800] ** 2)
     assert early > 10 * late > 0.0
+
+
+def test_a_telephone_takes_away_what_lies_beside_its_band_and_moves_nothing():
+    time = np.arange(32_000) / 16_000
+    for hertz, kept in ((30.0, 0.0), (500.0, 1.0), (3000.0, 1.0), (4200.0, 0.0), (7000.0, 0.0)):
+        tone = np.sin(2 * np.pi * hertz * time).astype(np.float32)
+        heard = by_telephone(tone, np.random.default_rng(2))
+        assert heard.shape == tone.shape
+        assert heard.dtype == np.float32
+        inside = slice(4_000, -4_000)  # the ends of a tone are clicks, of every frequency
+        np.testing.assert_allclose(heard[inside], kept * tone[inside], atol=0.01)
 
 
 def test_an_equalizer_colors_within_its_limit_and_moves_nothing():

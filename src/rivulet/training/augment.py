@@ -15,6 +15,8 @@ from rivulet.training.corpus import Corpus, quietest
 REVERB_RT60_S = (0.1, 0.6)  # small office to living room
 WARP_KNEE_HZ = 4800.0  # formants lie below; above it a warped axis is bent back to its end
 EQUALIZER_KNOTS_HZ = (60.0, 180.0, 540.0, 1100.0, 2200.0, 4000.0, 8000.0)
+TELEPHONE_LOW_HZ = (50.0, 350.0)  # where a line begins, from a cell phone's codec to an old one
+TELEPHONE_HIGH_HZ = (3300.0, 3900.0)  # and ends
 LONGEST_LEAD_S = 30.0
 ROOM_DB = (-20.0, 3.0)  # of the room before an utterance, against its quietest moment
 
@@ -35,6 +37,7 @@ class AugmentConfig:
     equalizer_probability: float = 0.0
     equalizer_db: float = 6.0
     vtlp_range: tuple[float, float] = (1.0, 1.0)
+    telephone_probability: float = 0.0
     lead_probability: float = 0.0  # of a room without speech before the utterance,
     lead_s: tuple[float, float] = (0.0, 2.0)  # as long as this
 
@@ -70,6 +73,7 @@ class AugmentConfig:
             noise_probability=0.0,
             reverb_probability=0.0,
             equalizer_probability=0.0,
+            telephone_probability=0.0,
             vtlp_range=(1.0, 1.0),
             frequency_masks=0,
             time_masks_per_s=0.0,
@@ -104,6 +108,8 @@ def augment_sound(
         )
     if config.equalizer_probability and rng.random() < config.equalizer_probability:
         samples = equalize(samples, config.equalizer_db, rng)
+    if config.telephone_probability and rng.random() < config.telephone_probability:
+        samples = by_telephone(samples, rng)
     gain = 10.0 ** (rng.uniform(*config.gain_db) / 20.0)
     louder: Samples = np.clip(samples * np.float32(gain), -1.0, 1.0)
     return louder
@@ -167,6 +173,17 @@ def equalize(samples: Samples, limit_db: float, rng: np.random.Generator) -> Sam
     shaped = np.fft.irfft(np.fft.rfft(samples, size) * 10.0 ** (curve / 20.0), size)
     colored: Samples = shaped[: len(samples)].astype(np.float32)
     return colored
+
+
+def by_telephone(samples: Samples, rng: np.random.Generator) -> Samples:
+    """Return `samples` (n,) as a telephone line lets them through: no band below and above it."""
+    low, high = rng.uniform(*TELEPHONE_LOW_HZ), rng.uniform(*TELEPHONE_HIGH_HZ)
+    size = 1 << int(len(samples) + SAMPLE_RATE // 100).bit_length()  # its response is short
+    hertz = np.fft.rfftfreq(size, 1.0 / SAMPLE_RATE)
+    passed = np.interp(hertz, [0.7 * low, low, high, 1.03 * high], [0.0, 1.0, 1.0, 0.0])
+    wave = np.fft.irfft(np.fft.rfft(samples, size) * passed, size)[: len(samples)]
+    narrow: Samples = wave.astype(np.float32)
+    return narrow
 
 
 def _some_noise(length: int, noise: Corpus | None, rng: np.random.Generator) -> Samples:
