@@ -138,6 +138,17 @@ def test_corpora_are_heard_as_often_as_they_weigh(tmp_path, data):
     assert len(set(map(tuple, heard))) == len(heard)
 
 
+def test_weights_that_fit_no_corpus_are_said(tmp_path, data, capsys):
+    recipe = Recipe(
+        epochs=1,
+        head_weights={"characters": 1.0},
+        corpus_weights={"nowhere*": 0.5},
+        model=ModelConfig(channels=4, hidden=8, layers=1),
+    )
+    prepare(recipe, data, tmp_path, None, 1)
+    assert "corpus_weights weighs none of" in capsys.readouterr().err
+
+
 def test_without_weights_an_epoch_hears_everything_once():
     assert draw_epoch(np.ones(50), 1, 7).tolist() == list(range(50))
     assert Recipe().corpus_weight("any") == 1.0

@@ -112,12 +112,19 @@ def _weighted_corpus(
     is two utterances to an epoch: each has its own speed, noise and masks.
     """
     utterances, chances = [], []
+    weights = set()
     for manifest in manifests:
         for item in read_manifest(Path(manifest)):
             weight = recipe.corpus_weight(item.set_name, Path(manifest).stem)
+            weights.add(weight)
             copies = range(math.ceil(weight))
             utterances += [item for _ in copies]
             chances += [min(1.0, weight - copy) for copy in copies]
+    if recipe.corpus_weights and weights == {1.0}:
+        say(
+            f"corpus_weights weighs none of {len(utterances)} utterances; a corpus is named by the "
+            "first folder of a path in its manifest, which an absolute path hides."
+        )
     return pack(utterances, cache), np.array(chances)
 
 
