@@ -1,7 +1,9 @@
 """What is done to an utterance so that the next epoch hears something else."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -167,23 +169,29 @@ def equalize(samples: Samples, limit_db: float, rng: np.random.Generator) -> Sam
     over the logarithm of frequency. Nam et al. 2022 (FilterAugment) do it to log-mel frames.
     """
     gains_db = rng.uniform(-limit_db, limit_db, len(EQUALIZER_KNOTS_HZ))
-    size = 1 << int(len(samples) + SAMPLE_RATE // 100).bit_length()  # its response is short
-    hertz = np.fft.rfftfreq(size, 1.0 / SAMPLE_RATE)
-    curve = np.interp(np.log(np.maximum(hertz, 1.0)), np.log(EQUALIZER_KNOTS_HZ), gains_db)
-    shaped = np.fft.irfft(np.fft.rfft(samples, size) * 10.0 ** (curve / 20.0), size)
-    colored: Samples = shaped[: len(samples)].astype(np.float32)
-    return colored
+
+    def gains(hertz: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        curve = np.interp(np.log(np.maximum(hertz, 1.0)), np.log(EQUALIZER_KNOTS_HZ), gains_db)
+        amplitudes: npt.NDArray[Any] = 10.0 ** (curve / 20.0)
+        return amplitudes
+
+    return _filtered(samples, gains)
 
 
 def by_telephone(samples: Samples, rng: np.random.Generator) -> Samples:
     """Return `samples` (n,) as a telephone line lets them through: no band below and above it."""
     low, high = rng.uniform(*TELEPHONE_LOW_HZ), rng.uniform(*TELEPHONE_HIGH_HZ)
+    edges_hz = [0.7 * low, low, high, 1.03 * high]
+    return _filtered(samples, lambda hertz: np.interp(hertz, edges_hz, [0.0, 1.0, 1.0, 0.0]))
+
+
+def _filtered(samples: Samples, gains: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> Samples:
+    """Return `samples` (n,) with each frequency, in Hz, as many times as loud as `gains` says."""
     size = 1 << int(len(samples) + SAMPLE_RATE // 100).bit_length()  # its response is short
     hertz = np.fft.rfftfreq(size, 1.0 / SAMPLE_RATE)
-    passed = np.interp(hertz, [0.7 * low, low, high, 1.03 * high], [0.0, 1.0, 1.0, 0.0])
-    wave = np.fft.irfft(np.fft.rfft(samples, size) * passed, size)[: len(samples)]
-    narrow: Samples = wave.astype(np.float32)
-    return narrow
+    wave = np.fft.irfft(np.fft.rfft(samples, size) * gains(hertz), size)[: len(samples)]
+    filtered: Samples = wave.astype(np.float32)
+    return filtered
 
 
 def _some_noise(length: int, noise: Corpus | None, rng: np.random.Generator) -> Samples:
