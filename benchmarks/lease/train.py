@@ -37,7 +37,7 @@ from rivulet.training.batches import Batch, BatchMaker, draw_epoch, plan_epoch
 from rivulet.training.config import Recipe
 from rivulet.training.corpus import Corpus
 from rivulet.training.denominator import Denominator
-from rivulet.training.dev_error import dev_error
+from rivulet.training.dev_scores import dev_scores
 from rivulet.training.heads import HeadedModel, average_weights
 from rivulet.training.loop import _losses
 from rivulet.training.optimizer import make_optimizers, step_all
@@ -175,7 +175,7 @@ def main() -> None:
     model.load_state_dict({name: weight.float() for name, weight in start["weights"].items()})
     denominator = Denominator(start["leave"], start["end"]).to(device)
     heads = heads_of(packed)
-    say("dev at the start", dev_error(model, heads, dev, device))
+    say("dev at the start", dev_scores(model, heads, dev, device).error_rates)
     while not (pack / "go").exists():
         time.sleep(0.2)
     end = (pack / "go").stat().st_mtime + float((pack / "go").read_text())
@@ -184,7 +184,7 @@ def main() -> None:
         end, loader(makers, plan, device), Finisher(packed.recipe.features, statistics, device)
     )
     for name, trained in (("average", run.average), ("last", model)):
-        say("dev", name, dev_error(trained, heads, dev, device))
+        say("dev", name, dev_scores(trained, heads, dev, device).error_rates)
 
 
 @dataclass
@@ -227,7 +227,8 @@ class Run:
                 saved = time.time()
             if measured < len(MEASURED_AT) and along > MEASURED_AT[measured]:
                 measured += 1
-                say("dev", dev_error(self.average, self.heads, self.dev, finish.device))
+                scores = dev_scores(self.average, self.heads, self.dev, finish.device)
+                say("dev", scores.error_rates)
         self._store("average", self.average)
         self._store("last", self.model)
         say(f"{step} steps, {heard / 3600:.0f} h")

@@ -21,6 +21,7 @@ from rivulet.training.augment import AugmentConfig
 from rivulet.training.batches import draw_epoch
 from rivulet.training.config import DataConfig, Recipe, read_recipe
 from rivulet.training.data import prepare
+from rivulet.training.dev_scores import DevScores
 from rivulet.training.export import ExportConfig, export
 from rivulet.training.initial_weights import BEST_FILE
 from rivulet.training.loop import RESUME_FILE, train
@@ -101,7 +102,7 @@ def test_with_mmi_the_last_weights_are_kept_however_dev_is_read(
     weight, last_is_kept, tmp_path, data, monkeypatch
 ):
     worse = iter([0.1, 0.2])
-    monkeypatch.setattr(loop, "dev_error", lambda *_: {"characters": next(worse)})
+    monkeypatch.setattr(loop, "dev_scores", lambda *_: DevScores({"characters": next(worse)}))
     recipe = Recipe(
         epochs=2,
         batch_s=60.0,

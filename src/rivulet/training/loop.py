@@ -21,7 +21,7 @@ from rivulet.training.batches import Batch, load_batches
 from rivulet.training.config import DataConfig, Recipe
 from rivulet.training.data import TrainingData, prepare
 from rivulet.training.denominator import Denominator
-from rivulet.training.dev_error import dev_error, dev_mmi
+from rivulet.training.dev_scores import MmiOf, dev_scores
 from rivulet.training.heads import (
     HeadedModel,
     average_weights,
@@ -120,12 +120,12 @@ def _measure(
 
     With MMI they are kept in any case: it helps the search, and dev is read greedily here.
     """
-    errors = dev_error(state.average, data.heads, data.dev, device)
-    losses = {}
+    mmi = None
     if recipe.mmi_head is not None and data.denominator is not None:
-        rival = data.denominator.to(device)
-        mmi = dev_mmi(state.average, recipe.mmi_head, rival, data.dev, device)
-        losses[f"{recipe.mmi_head}-mmi"] = mmi
+        mmi = MmiOf(recipe.mmi_head, data.denominator.to(device))
+    scores = dev_scores(state.average, data.heads, data.dev, device, mmi)
+    losses = {} if scores.mmi is None else {f"{recipe.mmi_head}-mmi": scores.mmi}
+    errors = scores.error_rates
     log.dev(at, errors, losses)
     words = [rate for name, rate in errors.items() if not targets.is_phones(name)]
     wer = min(words or errors.values())  # a run that writes phones only is judged by them
