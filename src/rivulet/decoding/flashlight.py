@@ -307,7 +307,7 @@ def _lexicon_decoder(graph: DecodingGraph, config: BeamConfig, scorer: Any) -> A
         word_score=config.word_insertion_bonus,
         unk_score=-math.inf,
         sil_score=0.0,
-        log_add=False,
+        log_add=True,
         criterion_type=CriterionType.CTC,
     )
     tree = tree_of(graph)

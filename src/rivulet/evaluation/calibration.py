@@ -21,7 +21,7 @@ from rivulet.recognizer import Recognizer
 from rivulet.segmenter import mean_log_prob
 
 BINS = 10
-FLOOR_SHARE = 0.0005  # of the hits that may be dropped as no speech
+FLOOR_SHARE = 0.001  # of the hits that may be dropped as no speech
 FLOOR_MARGIN = 0.01  # nats: other speech has segments less likely than any of these
 ROUNDS = 25  # of Newton's method; it settles in about eight
 PRIORS_BLOCK = 8  # output frames at a time, where nobody waits

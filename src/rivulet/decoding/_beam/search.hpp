@@ -346,13 +346,18 @@ class Search {
         links_.push_back({link, c.word - 1, place});
         link = uint32_t(links_.size() - 1);
       }
-      next_.push_back({c.score, c.state, c.node, link, c.token, c.blank});
+      next_.push_back({score, c.state, c.node, link, c.token, c.blank});
       trace_.push_back({c.word, c.parent, c.token});
     }
     live_.swap(next_);
   }
 
-  // Merges candidates that can't be told apart from here on, and puts the best into `order_`.
+  static double log_sum(double a, double b) {
+    return std::max(a, b) + std::log1p(std::exp(-std::abs(a - b)));
+  }
+
+  // Sums candidates that can't be told apart from here on, and puts the best sums into `order_`,
+  // each with the likeliest of its candidates.
   void keep_best() {
     double least = best_ - s_.beam_threshold;
     size_t size = 256;
@@ -382,7 +387,8 @@ class Search {
         auto& kept = order_[uint32_t(slot)];
         const Candidate& o = candidates_[kept.second];
         if (o.state == c.state && o.node == c.node && o.token == c.token && o.blank == c.blank) {
-          if (c.score > kept.first) kept = {c.score, n};
+          double sum = log_sum(kept.first, c.score);
+          kept = {sum, c.score > o.score ? n : kept.second};
           break;
         }
       }
