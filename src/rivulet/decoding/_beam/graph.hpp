@@ -21,6 +21,12 @@ namespace rivulet {
 constexpr double kLn10 = 2.302585092994045684;  // scores are log10 in the file and natural outside
 constexpr size_t kHomophones = 6;               // words kept for one pronunciation
 
+// Adds two probabilities, given and returned as natural logarithms.
+inline double log_add(double a, double b) {
+  if (a < b) std::swap(a, b);
+  return a == b ? a + std::log(2.0) : a + std::log1p(std::exp(b - a));
+}
+
 // A node of the lexicon tree; its children and labels end where the next node's begin.
 struct Node {
   uint32_t first, label;
@@ -309,11 +315,6 @@ class Graph {
       for (const auto& [word, score] : scored) kept.emplace_back(word, float(score));
     }
     root_ = graft(0, 0, ways.begin(), ways.end(), 0);
-  }
-
-  static double log_add(double a, double b) {
-    if (a < b) std::swap(a, b);
-    return a == b ? a + std::log(2.0) : a + std::log1p(std::exp(b - a));
   }
 
   // Makes a node for `node` of the file (kNone for none) with other words at the ends of the ways, which

@@ -352,10 +352,6 @@ class Search {
     live_.swap(next_);
   }
 
-  static double log_sum(double a, double b) {
-    return std::max(a, b) + std::log1p(std::exp(-std::abs(a - b)));
-  }
-
   // Sums candidates that can't be told apart from here on, and puts the best sums into `order_`,
   // each with the likeliest of its candidates.
   void keep_best() {
@@ -387,8 +383,7 @@ class Search {
         auto& kept = order_[uint32_t(slot)];
         const Candidate& o = candidates_[kept.second];
         if (o.state == c.state && o.node == c.node && o.token == c.token && o.blank == c.blank) {
-          double sum = log_sum(kept.first, c.score);
-          kept = {sum, c.score > o.score ? n : kept.second};
+          kept = {log_add(kept.first, c.score), c.score > o.score ? n : kept.second};
           break;
         }
       }
