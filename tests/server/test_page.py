@@ -416,6 +416,16 @@ def test_keys_do_what_the_list_says(page: Any) -> None:
     wait_for_status(page, "Stopped")
 
 
+def test_a_key_right_after_the_list_of_keys_is_no_key_of_the_list(page: Any) -> None:
+    page.keyboard.press("?")
+    page.evaluate("""() => {
+        document.querySelector("#shortcuts").close();  // its button keeps the focus for a frame
+        const key = new KeyboardEvent("keydown", {key: "b", bubbles: true, cancelable: true});
+        document.activeElement.dispatchEvent(key);
+    }""")
+    assert page.get_attribute("#big", "aria-pressed") == "true"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 820, 1280])
 def test_axe_finds_nothing_to_mend(server: Server, chromium: Any, scheme: str, width: int) -> None:

@@ -290,7 +290,8 @@ const KEYS = {
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && isBig()) big(false);
   const typing = event.target.closest("input, textarea, select, dialog, summary, button");
-  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  const closed = event.target.closest("dialog:not([open])"); // it has the focus until the page is drawn anew
+  if ((typing && !closed) || event.ctrlKey || event.metaKey || event.altKey) return;
   const action = KEYS[event.key.toLowerCase()];
   if (!action) return;
   event.preventDefault();
