@@ -24,7 +24,7 @@ from rivulet.decoding.decoder import DecodedWord
 from rivulet.decoding.strategy import BeamDecoding
 from rivulet.recognizer import Recognizer
 
-EVERY_FRAMES = 4  # a partial is asked for as often as a block of 160 ms brings one
+EVERY_FRAMES = 3  # a partial is asked for as often as a block of 120 ms brings one
 SILENCE_S = 1.0  # after a clip, as the recognizer hears it out
 NEAR = 1e-9  # what the order of additions may change in a confidence
 CLOSE = 1e-4  # what another library's sums may change in a log-probability

@@ -98,9 +98,6 @@ class Batches:
         def ready(_: argparse.Namespace) -> "Recognizer":
             return recognizer
 
-        def start(decoder: worker.Worker) -> None:
-            decoder._process = decoder._process or ForkedDecoder()
-
         opened = worker.Worker.open
 
         def open_and_kill(decoder: worker.Worker, *given: object) -> worker.WorkerFile:
@@ -112,7 +109,7 @@ class Batches:
         batch.load_recognizer = ready
         worker.Worker.open = open_and_kill
         self._kill: tuple[signal.Signals, float] | None = None
-        worker.Worker.start = start
+        worker.launch = ForkedDecoder
 
     def attempt(self, folder: Path, kill: tuple[signal.Signals, float] | None = None) -> int:
         """Transcribe in a process that gets a signal after some seconds of computing; its status.

@@ -17,12 +17,12 @@ import sweep
 import torch
 from sweep import ROOT, Row, Trial, Workshop, spread
 
+from rivulet.acoustic.choices import DEFAULT_BLOCK_MS
 from rivulet.acoustic.config import ModelConfig
 from rivulet.acoustic.frames import STRIDE, algorithmic_latency_ms
 from rivulet.corpora.manifest import read_manifest
 from rivulet.decoding.greedy import GreedyDecoder
 from rivulet.metrics import match_words
-from rivulet.recognizer import DEFAULT_BLOCK_MS
 from rivulet.training.batches import BatchMaker
 from rivulet.training.config import Recipe
 from rivulet.training.corpus import pack

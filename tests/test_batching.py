@@ -11,6 +11,7 @@ from support import SAMPLES, small_checkpoint
 
 from rivulet import audio, checkpoint
 from rivulet.acoustic import batching
+from rivulet.acoustic.choices import BLOCK_MS
 from rivulet.errors import AudioError, ConfigError
 from rivulet.recognizer import Recognizer
 
@@ -87,16 +88,16 @@ def test_real_speech_in_a_crowd_reads_as_it_does_alone(recognizer):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block_ms", [40, 80, 160, 320])
+@pytest.mark.parametrize("block_ms", BLOCK_MS)
 def test_the_rows_of_a_block_are_the_same_bits_in_every_step(recognizer, block_ms):
     engine, frames = recognizer.checkpoint.engine, block_ms // 40
-    sound = np.concatenate([audio.load(path) for path in sorted(SAMPLES.glob("*.flac"))])[:61_680]
+    sound = np.concatenate([audio.load(path) for path in sorted(SAMPLES.glob("*.flac"))])[:62_960]
     state = engine.layout.zeros(3)
     starts = np.array([0, 16_000, 32_000])
 
     def run(step_frames, rows):
         log_probs, state = [], engine.layout.zeros(len(rows))
-        for at in range(0, 32, step_frames):
+        for at in range(0, 48, step_frames):
             begin = at * 640
             end = begin + step_frames * 640 + 240
             piece = np.stack([sound[start + begin : start + end] for start in starts[rows]])
@@ -104,7 +105,7 @@ def test_the_rows_of_a_block_are_the_same_bits_in_every_step(recognizer, block_m
             log_probs.append(found)
         return np.concatenate(log_probs, axis=1), state
 
-    whole = run(32, [0, 1, 2])
+    whole = run(48, [0, 1, 2])
     for row in range(3):
         found, state = run(frames, [row])
         assert np.array_equal(found[0], whole[0][row]) or not engine.joins(frames)
@@ -138,8 +139,9 @@ def test_a_crowd_too_large_for_one_step_is_divided(speaking, babble, monkeypatch
 
 def test_who_is_not_ready_has_no_events(speaking, babble):
     ready, waiting = speaking.stream(), speaking.stream()
-    ready.push(babble[:2_800])
-    waiting.push(babble[:2_799])
+    first = speaking.block_ms * 16 + 240  # samples: its last window reaches beyond its hop
+    ready.push(babble[:first])
+    waiting.push(babble[: first - 1])
     assert (ready.ready, waiting.ready) == (True, False)
     assert speaking.step([waiting, ready])[0] == []
     assert not ready.ready

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from rivulet.acoustic.batching import AHEAD_MS, step_together
+from rivulet.acoustic.choices import BLOCK_MS, DEFAULT_BLOCK_MS, DEFAULT_ENGINE, EngineName
 from rivulet.acoustic.frames import FRAME_S, HOP, algorithmic_latency_ms
 from rivulet.acoustic.frontend import Frontend, joined
-from rivulet.acoustic.names import DEFAULT_ENGINE, EngineName
 from rivulet.audio import SAMPLE_RATE, Sound, open_sound
 from rivulet.checkpoint import DEFAULT_NAME, Checkpoint, load
 from rivulet.decoding.decoder import Decoder
@@ -22,9 +22,6 @@ from rivulet.language.model import LanguageModel
 from rivulet.segmenter import Segmenter
 from rivulet.stream import Stream
 from rivulet.text.formatter import formatted
-
-BLOCK_MS = (40, 80, 160, 320)  # blocks that can be chosen
-DEFAULT_BLOCK_MS = 160
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Recognizer:
         """Check the block.
 
         Raises:
-            ConfigError: it is none of 40, 80, 160 and 320 ms.
+            ConfigError: it is none of `acoustic.choices.BLOCK_MS`.
         """
         if self.block_ms not in BLOCK_MS:
             raise ConfigError(
@@ -83,7 +80,7 @@ class Recognizer:
 
         Raises:
             CheckpointError: the model is missing, altered or too new.
-            ConfigError: the block is none of 40, 80, 160 and 320 ms, the model has no beam, or the
+            ConfigError: the block is none of `BLOCK_MS`, the model has no beam, or the
                 engine is not installed.
         """
         return cls.of(load(model, engine, threads, block_ms), block_ms, endpoint, decoder)
@@ -99,7 +96,7 @@ class Recognizer:
         """Use a loaded checkpoint; the arguments are those of `load`.
 
         Raises:
-            ConfigError: the block is none of 40, 80, 160 and 320 ms, or the model has no beam.
+            ConfigError: the block is none of `BLOCK_MS`, or the model has no beam.
         """
         has_beam = checkpoint.language_model is not None
         name = decoder or ("beam" if has_beam else "greedy")

@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rivulet.acoustic.choices import DEFAULT_BLOCK_MS, DEFAULT_ENGINE, EngineName
 from rivulet.acoustic.config import ModelConfig
 from rivulet.acoustic.engine import FloatArray, StateLayout
 from rivulet.acoustic.features import FeatureConfig
 from rivulet.acoustic.frames import FRAME_S, HOP, STRIDE, WINDOW
-from rivulet.acoustic.names import DEFAULT_ENGINE, EngineName
 from rivulet.audio import to_int16
 from rivulet.checkpoint import Checkpoint
 from rivulet.decoding.strategy import GreedyDecoding
 from rivulet.endpoint import EndpointConfig
 from rivulet.live.microphone import Block, BlockQueue, SignalFormat
-from rivulet.recognizer import DEFAULT_BLOCK_MS, Recognizer
+from rivulet.recognizer import Recognizer
 from rivulet.tokenizer import BLANK, BOUNDARY, Tokenizer
 
 Script = Sequence[tuple[str, float, float]]

@@ -122,7 +122,7 @@ def test_waiting_for_the_chunk_is_all_that_the_chunk_changes(model: Path, clip: 
         for a, b in zip(fine.words, other.words, strict=True):
             assert replace(a.parts, chunk_us=0) == replace(b.parts, chunk_us=0)
             assert a.parts.chunk_us <= b.parts.chunk_us
-    assert {word.parts.chunk_us for word in fine.words} == {0}  # blocks end at 15 ms + n * 160 ms
+    assert {word.parts.chunk_us for word in fine.words} == {0}  # blocks end at 15 ms + n * 120 ms
 
 
 def test_a_smaller_block_shortens_the_wait_for_it(model: Path, clip: Clip) -> None:
@@ -312,12 +312,12 @@ def test_many_streams_are_counted_together(
     small: Recognizer, tmp_path: Path, babble: np.ndarray
 ) -> None:
     write_wav(tmp_path / "a.wav", babble, 16_000)
-    one = measure_streams(small, [tmp_path / "a.wav"], 1.6, 1)
-    four = measure_streams(small, [tmp_path / "a.wav"], 1.6, 4)
-    assert (one.audio_s, four.audio_s) == (pytest.approx(1.6), pytest.approx(6.4))
+    one = measure_streams(small, [tmp_path / "a.wav"], 2.4, 1)
+    four = measure_streams(small, [tmp_path / "a.wav"], 2.4, 4)
+    assert (one.audio_s, four.audio_s) == (pytest.approx(2.4), pytest.approx(9.6))
     assert four.state_bytes == 4 * one.state_bytes
     assert four.streams_per_core == pytest.approx(four.audio_s / four.compute_s)
-    assert four.keeps_up == (four.round_p99_ms < 160)
+    assert four.keeps_up == (four.round_p99_ms < small.block_ms)
     with pytest.raises(ConfigError, match="0 streams"):
         measure_streams(small, [tmp_path / "a.wav"], 1.0, 0)
     with pytest.raises(ConfigError, match=r"0\.0 s"):

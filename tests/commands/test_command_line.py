@@ -79,9 +79,9 @@ def test_help_version_and_mistakes_import_nothing_heavy() -> None:
 def test_the_help_names_the_defaults_of_modules_it_does_not_import(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    from rivulet.acoustic.choices import BLOCK_MS, DEFAULT_BLOCK_MS
     from rivulet.checkpoint import DEFAULT_NAME
     from rivulet.live.microphone import QUEUE_S
-    from rivulet.recognizer import BLOCK_MS, DEFAULT_BLOCK_MS
 
     with pytest.raises(SystemExit):
         main(["listen", "--help"])
@@ -97,7 +97,7 @@ def test_a_block_that_cannot_be_chosen_is_one_sentence(capsys: pytest.CaptureFix
         assert main(["transcribe", str(SAMPLES / "slt.flac"), "--block-ms", block]) == 1
         error = capsys.readouterr().err
         assert error == f"rivulet: --block-ms {block} cannot be used; choose one of " + (
-            "(40, 80, 160, 320).\n"
+            "(40, 80, 120, 160, 320).\n"
         )
 
 

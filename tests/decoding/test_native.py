@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support import beams
 from support.beams import PHONES, graph_of
 
+from rivulet.decoding import beam
 from rivulet.decoding.beam import BeamDecoder
 from rivulet.decoding.settings import BeamConfig
 from rivulet.errors import LanguageModelError
@@ -109,6 +110,22 @@ def stream(graph, **changes):
 
 def rows(frames, seed=0):
     return beams.noise(frames, seed, PHONES, blank=0.5, sharpness=3.0)
+
+
+def test_only_the_first_word_of_a_segment_is_shown_before_the_beam_has_paid(graph, monkeypatch):
+    sooner = 0
+    for seed in range(60):
+        eager = stream(graph)
+        with monkeypatch.context() as patched:
+            patched.setattr(beam, "DISPLAY_BONUS", 0.0)
+            patient = stream(graph)
+        for row in rows(40, seed):
+            eager.push(row[None])
+            patient.push(row[None])
+            if patient.words():
+                assert eager.words() == patient.words()
+            sooner += bool(eager.words()) and not patient.words()
+    assert sooner > 10
 
 
 def test_streams_share_one_graph_and_run_in_threads(graph):

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +69,10 @@ def test_words_around_a_gap_keep_their_true_times(tiny: Recognizer):
     assert (gap.start, gap.end, gap.samples, gap.reason) == (8.0, 12.0, 64_000, "queue full")
     for events in (with_gap, fed):
         assert not [w for f in finals(events) for w in f.words if 9.0 < w.start < 11.5]
-    first = [f for f in finals(with_gap) if f.end < 9.0]
-    assert first == [f for f in finals(fed) if f.end < 9.0]
+    before, before_fed = (
+        [replace(f, at=0.0) for f in finals(events) if f.end < 9.0] for events in (with_gap, fed)
+    )
+    assert before == before_fed  # but for the last one's `at`, whose block may end after the gap
     late = [word for f in finals(with_gap) for word in f.words if word.start > 12.0]
     assert late
     assert all(word.end <= 20.0 for word in late)

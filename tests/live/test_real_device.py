@@ -38,7 +38,7 @@ from rivulet.recognizer import Recognizer
 
 RATES_AND_CHANNELS = [(44_100, 2), (48_000, 1), (44_100, 1), (48_000, 2)]
 TAKES = 4  # at a clip that is played
-ALIKE = 0.6  # share of letters with the bare file, which begins elsewhere in a block of 160 ms
+ALIKE = 0.6  # share of letters with the bare file, which begins elsewhere in a block
 
 
 def write_clip(path: Path, rate: int) -> Path:

@@ -6,7 +6,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rivulet.acoustic.names import EngineName
+from rivulet.acoustic.choices import EngineName
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 

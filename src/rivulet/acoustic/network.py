@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from rivulet.acoustic.arrays import Weights
+from rivulet.acoustic.choices import EngineName
 from rivulet.acoustic.config import ModelConfig
 from rivulet.acoustic.engine import FloatArray, StateLayout
 from rivulet.acoustic.features import FeatureConfig
 from rivulet.acoustic.log_mel import FeatureStatistics, LogMel
 from rivulet.acoustic.model import AcousticModel, ModelState
-from rivulet.acoustic.names import EngineName
 
 
 class BlockNetwork(nn.Module):

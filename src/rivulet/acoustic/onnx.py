@@ -11,10 +11,10 @@ import numpy.typing as npt
 import onnxruntime
 
 from rivulet.acoustic.arrays import Pieces, Weights, dft_matrix, for_operators, in_8_bits
+from rivulet.acoustic.choices import EngineName
 from rivulet.acoustic.engine import FloatArray, StateLayout
 from rivulet.acoustic.frames import HOP, STRIDE, WINDOW
 from rivulet.acoustic.instructions import instruction_set
-from rivulet.acoustic.names import EngineName
 from rivulet.errors import ConfigError
 
 DFT = "frontend.dft"  # the one large array of a graph that no checkpoint holds

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from rivulet.acoustic.names import DEFAULT_ENGINE, EngineName
+from rivulet.acoustic.choices import DEFAULT_BLOCK_MS, DEFAULT_ENGINE, EngineName
 from rivulet.configs import read_config
 from rivulet.decoding.settings import DecoderSettings
 from rivulet.endpoint import EndpointConfig
@@ -58,7 +58,7 @@ class Settings:
     decoder: DecoderSettings
     format: str = "jsonl"
     engine: EngineName = DEFAULT_ENGINE
-    block_ms: int = 160
+    block_ms: int = DEFAULT_BLOCK_MS
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)
     text: FormatConfig | None = field(default_factory=FormatConfig)
     language: str = "english"

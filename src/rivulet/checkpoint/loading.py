@@ -9,11 +9,11 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.numpy import load as deserialize
 
+from rivulet.acoustic.choices import DEFAULT_BLOCK_MS, DEFAULT_ENGINE, ENGINES, EngineName
 from rivulet.acoustic.config import ModelConfig
 from rivulet.acoustic.engine import Engine, FloatArray
 from rivulet.acoustic.features import FeatureConfig
 from rivulet.acoustic.frames import FRAME_S
-from rivulet.acoustic.names import DEFAULT_ENGINE, ENGINES, EngineName
 from rivulet.acoustic.quantization import StoredWeights
 from rivulet.checkpoint.contents import Checkpoint
 from rivulet.checkpoint.digests import sha256
@@ -52,7 +52,7 @@ def load(
     model: str | Path = DEFAULT_NAME,
     engine: EngineName = DEFAULT_ENGINE,
     threads: int = 1,
-    block_ms: int = 160,
+    block_ms: int = DEFAULT_BLOCK_MS,
 ) -> Checkpoint:
     """Load a checkpoint by name or folder and verify it.
 

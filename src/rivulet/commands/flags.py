@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rivulet.acoustic.names import DEFAULT_ENGINE, ENGINES
+from rivulet.acoustic.choices import BLOCK_MS, DEFAULT_BLOCK_MS, DEFAULT_ENGINE, ENGINES
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import ConfigError, reason
 from rivulet.events import Final, Partial
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rivulet.recognizer import Recognizer
     from rivulet.text.formatter import Formatter
 
+BLOCKS = f"{', '.join(map(str, BLOCK_MS[:-1]))} or {BLOCK_MS[-1]}"
 DEFAULT_BOOST = 4.0  # nats: an expected phrase then wins against one 50 times likelier
 
 
@@ -58,7 +59,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         "--block-ms",
         type=int,
         metavar="MS",
-        help="the model advances by so much sound at a time: 40, 80, 160 or 320 (160)",
+        help=f"the model advances by so much sound at a time: {BLOCKS} ({DEFAULT_BLOCK_MS})",
     )
     parser.add_argument(
         "--engine",
@@ -78,7 +79,6 @@ def fill_model_flags(args: argparse.Namespace) -> None:
         ConfigError: the block cannot be chosen.
     """
     from rivulet import checkpoint
-    from rivulet.recognizer import BLOCK_MS, DEFAULT_BLOCK_MS
 
     args.model = args.model or checkpoint.DEFAULT_NAME
     args.block_ms = DEFAULT_BLOCK_MS if args.block_ms is None else args.block_ms

@@ -29,6 +29,19 @@ MAX_BYTES = 1 << 30  # memory of the process beyond what it begins with
 Answer = dict[str, Any]
 
 
+def launch() -> subprocess.Popen[bytes]:
+    """Start a process that decodes, with pipes to and from it."""
+    home = str(Path(rivulet.__file__).parents[1])
+    path = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.Popen(  # fixed words, no shell
+        [sys.executable, "-m", "rivulet.commands.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path},
+        start_new_session=True,  # Ctrl-C is for the parent, which ends this process
+    )
+
+
 class Worker:
     """Starts the process when it is first needed, and anew after a crash.
 
@@ -44,16 +57,7 @@ class Worker:
 
     def start(self) -> None:
         """Start the process now, so that it is ready when it is needed."""
-        if self._process is None:
-            home = str(Path(rivulet.__file__).parents[1])
-            path = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
-            self._process = subprocess.Popen(  # fixed words, no shell
-                [sys.executable, "-m", "rivulet.commands.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": path},
-                start_new_session=True,  # Ctrl-C is for the parent, which ends this process
-            )
+        self._process = self._process or launch()
 
     @property
     def pid(self) -> int | None:

@@ -199,19 +199,21 @@ class FlashlightSearch:
             # a word at place 0 was counted before
             spoken = [[word for word in path.words[1:] if word >= 0] for path in found]
             shared = _common_prefix(spoken)
-            shown = self._words_of(self._shown(found, best))
+            shown = self._words_of(self._shown(found, best, 0.0))
+            if not (shown or self._settled):
+                shown = self._words_of(self._shown(found, best, DISPLAY_BONUS))
             self._read = _Reading(shown, shared, spoken, found, best)
         return self._read
 
-    def _shown(self, found: list[Any], best: Any) -> Any:
+    def _shown(self, found: list[Any], best: Any, bonus: float) -> Any:
         """Return the hypothesis to show: the best if each had paid for its open word already.
 
         A word is counted where it ends. With a negative insertion bonus a hypothesis that waits
         within a word stays ahead of the one that has ended it until the next word begins, and words
-        would be shown that much later. DISPLAY_BONUS, and what its pieces would gain, is more than
-        it owes: words sooner, more revisions.
+        would be shown that much later. The `bonus` is more than it owes: words sooner, more
+        revisions.
         """
-        pending_penalty = min(0.0, self._config.word_insertion_bonus) - DISPLAY_BONUS
+        pending_penalty = min(0.0, self._config.word_insertion_bonus) - bonus
         near = [path for path in found if path.score >= best.score + pending_penalty]
         return max(
             near, key=lambda path: path.score + pending_penalty * _is_open(path, len(self._open))

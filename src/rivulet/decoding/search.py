@@ -16,9 +16,9 @@ PRUNE_EVERY = 50  # the beam drops what is settled after so many frames: 2 s
 BLANK_SKIP_LOGP = math.log(0.99)  # a frame as blank as this, after another, says nothing new
 TIE_BREAK_FRAMES = 61  # the tie-breaking noise repeats after so many frames
 TIE_BREAK = 1e-4  # nats
-DISPLAY_BONUS = (
-    1.0  # nats: on 21 dev clips the first word came 160 ms sooner, 0.58 revisions a word not 0.28
-)
+# nats for the first word of a segment, which 119 dev clips then show 30 ms sooner. For every word
+# it brings 8 ms and makes 0.51 revisions a word of 0.41.
+DISPLAY_BONUS = 1.0
 
 Floats = npt.NDArray[np.float32]
 

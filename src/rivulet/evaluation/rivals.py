@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rivulet.acoustic.names import ENGINES
+from rivulet.acoustic.choices import ENGINES
 from rivulet.errors import ConfigError
 
 HERE = Path(__file__).parents[3]  # a checkout, if git knows it

@@ -29,7 +29,7 @@ import av
 import av.error
 import numpy as np
 
-from rivulet.acoustic.names import DEFAULT_ENGINE, EngineName
+from rivulet.acoustic.choices import DEFAULT_ENGINE, EngineName
 from rivulet.configs import read_config
 from rivulet.decoding.settings import DecoderSettings
 from rivulet.endpoint import EndpointConfig

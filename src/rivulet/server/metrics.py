@@ -44,11 +44,17 @@ class Metrics:
         gauge.set_function(value)
 
     def _real_time_factor(self) -> float:
-        audio_s = self.audio_s._value.get()
-        return float(self.compute_s._value.get() / audio_s) if audio_s else 0.0
+        audio_s = _counted(self.audio_s)
+        return _counted(self.compute_s) / audio_s if audio_s else 0.0
 
     def _gauge(self, name: str, help_text: str) -> Gauge:
         return Gauge(f"rivulet_{name}", help_text, registry=self.registry)
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(f"rivulet_{name}", help_text, labels, registry=self.registry)
+
+
+def _counted(counter: Counter) -> float:
+    """Return what a counter without labels has counted."""
+    (family,) = counter.collect()
+    return next(sample.value for sample in family.samples if sample.name.endswith("_total"))

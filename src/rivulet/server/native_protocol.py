@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rivulet.acoustic.choices import BLOCK_MS
 from rivulet.errors import ConfigError
 from rivulet.events import Event, Partial, Word
 from rivulet.server.protocol import (
@@ -40,7 +41,6 @@ from rivulet.writers import event_to_dict
 KEPT_EVENTS = 200  # finals and gaps that a client may have missed
 MAX_GAP_S = 60.0  # seconds of lost audio that are heard as silence,
 QUIET_S = 5.0  # of which so much is in memory at a time
-BLOCKS_MS = (40, 80, 160, 320)
 
 
 @dataclass
@@ -219,8 +219,8 @@ def settings_of(command: dict[str, Any]) -> StreamSettings:
         ProtocolError: a value cannot be used.
     """
     block_ms = command.get("block_ms")
-    if block_ms is not None and block_ms not in BLOCKS_MS:
-        raise ProtocolError(f"block_ms is {repr(block_ms)[:40]}; choose one of {BLOCKS_MS}.")
+    if block_ms is not None and block_ms not in BLOCK_MS:
+        raise ProtocolError(f"block_ms is {repr(block_ms)[:40]}; choose one of {BLOCK_MS}.")
     try:
         return StreamSettings(
             sample_rate_of(command.get("sample_rate", 16_000)),

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rivulet.acoustic.choices import BLOCK_MS
 from rivulet.commands.flags import fill_model_flags
 from rivulet.endpoint import EndpointConfig
 from rivulet.errors import ConfigError
@@ -71,8 +72,6 @@ def read_systems(args: argparse.Namespace, watched: bool) -> "list[SystemConfig]
 
 def _block(text: str, label: str) -> int:
     """Return the block of `rivulet@40`."""
-    from rivulet.recognizer import BLOCK_MS
-
     if not label.startswith("rivulet@") or not text.isdigit() or int(text) not in BLOCK_MS:
         raise ConfigError(
             f"{label} is no system; only rivulet has blocks, and @ names one of {BLOCK_MS} ms."

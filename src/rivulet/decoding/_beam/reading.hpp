@@ -36,8 +36,12 @@ inline const Search::Reading& Search::reading() {
     if (shared == 0) break;
   }
   reading_.shared = int(shared);
-  path_of(choose_shown(best));
+  path_of(choose_shown(best, 0.0));
   reading_.shown = words_on_path();
+  if (settled_.empty() && reading_.shown.empty()) {
+    path_of(choose_shown(best, s_.display_bonus));
+    reading_.shown = words_on_path();
+  }
   return reading_;
 }
 
@@ -48,9 +52,9 @@ inline void Search::unique_links() {
   unique_.erase(std::unique(unique_.begin(), unique_.end()), unique_.end());
 }
 
-// The best hypothesis if each had paid for its open word already; see BeamDecoder.
-inline uint32_t Search::choose_shown(uint32_t best) const {
-  double pending_penalty = std::min(0.0, s_.word_insertion_bonus) - s_.display_bonus;
+// The best hypothesis if each had paid for its open word already, and `bonus` more; see BeamDecoder.
+inline uint32_t Search::choose_shown(uint32_t best, double bonus) const {
+  double pending_penalty = std::min(0.0, s_.word_insertion_bonus) - bonus;
   double least = live_[best].score + pending_penalty, most = -INFINITY;
   uint32_t shown = best;
   for (uint32_t i = 0; i < live_.size(); ++i) {

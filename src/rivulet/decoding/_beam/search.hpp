@@ -32,7 +32,7 @@ struct Settings {
   int alternatives;
   int prune_every;       // frames
   float blank_skip;      // log-probability
-  double display_bonus;  // nats
+  double display_bonus;  // nats, for the first word of a segment
 };
 
 // A word, its output frames [start, end), and what the search saw of it.
@@ -450,7 +450,7 @@ class Search {
   void words_at(uint32_t link, std::vector<Link>& out) const;
   const Reading& reading();
   void unique_links();
-  uint32_t choose_shown(uint32_t best) const;
+  uint32_t choose_shown(uint32_t best, double bonus) const;
   const Trace& trace(size_t place, size_t index) const;
   bool is_open(size_t index) const;
   void path_of(size_t index);

@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
+from rivulet.acoustic.choices import DEFAULT_BLOCK_MS
 from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.decoding.settings import DecoderName
 from rivulet.endpoint import EndpointConfig
@@ -25,7 +26,7 @@ class SystemConfig:
     name: str
     model: str = ""
     threads: int = 1
-    block_ms: int = 160
+    block_ms: int = DEFAULT_BLOCK_MS
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)
     label: str = ""
     decoder: DecoderName | None = None
