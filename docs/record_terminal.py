@@ -3,7 +3,7 @@
 python docs/record_terminal.py docs/images/listen.svg
 
 The words and the times at which they appear are those of the shipped model; nothing is drawn by
-hand. The clips go through a stream block by block, and every event becomes a frame of the picture.
+hand. The clips go through a stream piece by piece, and every event becomes a frame of the picture.
 """
 
 import sys
@@ -21,7 +21,7 @@ CLIPS = ("awb.flac", "rms.flac")
 SAMPLE_RATE = 16_000
 PAUSE_S = 1.2  # between clips: longer than the silence that ends a segment
 END_S = 3.0  # the finished screen stays so long before the picture begins again
-STEP_S = 0.16  # a block
+STEP_S = 0.16  # of sound handed over at a time; events do not depend on it
 
 WIDTH, LINE, LEFT, TOP = 860, 26, 24, 64  # pixels
 STYLE = """

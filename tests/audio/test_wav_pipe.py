@@ -10,7 +10,7 @@ from rivulet.audio import SAMPLE_RATE, AudioFile
 from rivulet.errors import AudioError
 
 VOICE = (np.random.default_rng(5).standard_normal(2 * SAMPLE_RATE) * 0.1).astype(np.float32)
-LATE_S = 0.32  # two blocks of the model
+LATE_S = 0.32  # two blocks of 160 ms
 CODECS = [
     ("pcm_u8", 8_000),
     ("pcm_s16le", 4_000),

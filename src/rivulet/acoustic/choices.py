@@ -1,4 +1,4 @@
-"""What can be chosen of the network, for the command line, which imports nothing heavier."""
+"""What can be chosen of the network; importing it costs nothing, so flags can list it."""
 
 from typing import Literal
 
@@ -6,5 +6,5 @@ EngineName = Literal["onnx", "onnx8", "torch"]
 ENGINES: tuple[EngineName, ...] = ("onnx", "onnx8", "torch")
 DEFAULT_ENGINE: EngineName = "onnx"
 
-BLOCK_MS = (40, 80, 120, 160, 320)  # of whole output frames
+BLOCK_MS = (40, 80, 120, 160, 320)  # each a whole number of output frames
 DEFAULT_BLOCK_MS = 120  # the smallest that costs less than 1.3 times what 160 does: docs/speed.md

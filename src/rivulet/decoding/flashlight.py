@@ -210,7 +210,7 @@ class FlashlightSearch:
 
         A word is counted where it ends. With a negative insertion bonus a hypothesis that waits
         within a word stays ahead of the one that has ended it until the next word begins, and words
-        would be shown that much later. The `bonus` is more than it owes: words sooner, more
+        would be shown that much later. It pays `bonus` on top of what it owes: words sooner, more
         revisions.
         """
         pending_penalty = min(0.0, self._config.word_insertion_bonus) - bonus

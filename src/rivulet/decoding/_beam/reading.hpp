@@ -52,7 +52,8 @@ inline void Search::unique_links() {
   unique_.erase(std::unique(unique_.begin(), unique_.end()), unique_.end());
 }
 
-// The best hypothesis if each had paid for its open word already, and `bonus` more; see BeamDecoder.
+// The best hypothesis if each had paid for its open word already, and `bonus` more; see
+// FlashlightSearch._shown.
 inline uint32_t Search::choose_shown(uint32_t best, double bonus) const {
   double pending_penalty = std::min(0.0, s_.word_insertion_bonus) - bonus;
   double least = live_[best].score + pending_penalty, most = -INFINITY;
