@@ -28,9 +28,8 @@ from rivulet.recognizer import Recognizer, Stream
 ROOT = Path(__file__).parents[1]
 CLIPS = sorted((ROOT / "data").glob("[cs]*/*.flac"))
 PIECE = 4 * SAMPLE_RATE  # samples fed at a time: as a recording, eight blocks go through at once
-GRID = (
-    4 * SAMPLE_RATE
-)  # parts are multiples of it: whole pieces, and whole blocks of 40, 80 or 160 ms
+GRID = 4 * SAMPLE_RATE  # parts are multiples of it: whole pieces, and whole blocks of BLOCK_MS
+BLOCK_MS = (40, 80, 160)
 PART_S = 60  # of every kind of sound without words
 CLIPS_A_ROUND = 8
 PAUSE = 2 * SAMPLE_RATE  # before a clip, and at least so much behind it
@@ -276,7 +275,7 @@ def main() -> int:
     parser.add_argument("--streams", type=int, default=1, help="mixed signals")
     parser.add_argument("--seconds", type=float, default=1e9, help="at most so long")
     parser.add_argument("--model", default="default")
-    parser.add_argument("--block-ms", type=int, choices=(40, 80, 160), default=160)
+    parser.add_argument("--block-ms", type=int, choices=BLOCK_MS, default=160)
     parser.add_argument("--every", type=float, default=10.0, help="minutes of sound to a line")
     parser.add_argument("--log", type=Path, help="append a line of JSON every so often")
     args = parser.parse_args()

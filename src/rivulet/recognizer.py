@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from rivulet.acoustic.batching import AHEAD_MS, step_together
 from rivulet.acoustic.choices import BLOCK_MS, DEFAULT_BLOCK_MS, DEFAULT_ENGINE, EngineName
-from rivulet.acoustic.frames import FRAME_S, HOP, algorithmic_latency_ms
+from rivulet.acoustic.frames import HOP, algorithmic_latency_ms, output_frames
 from rivulet.acoustic.frontend import Frontend, joined
 from rivulet.audio import SAMPLE_RATE, Sound, open_sound
 from rivulet.checkpoint import DEFAULT_NAME, Checkpoint, load
@@ -219,8 +219,8 @@ class Recognizer:
     @property
     def blocks_ahead(self) -> int:
         """Blocks of what is recorded that should go through the network at once."""
-        frames = self.block_ms // round(1000 * FRAME_S)
-        return AHEAD_MS // self.block_ms if self.checkpoint.engine.joins(frames) else 1
+        joins = self.checkpoint.engine.joins(output_frames(self.block_ms))
+        return AHEAD_MS // self.block_ms if joins else 1
 
     def _check_company(self, streams: Sequence[Stream]) -> None:
         strange = [s for s in streams if s.runs_on != (self.checkpoint.engine, self.block_ms)]

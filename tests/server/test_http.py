@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import socket
 import time
 import wave
@@ -16,6 +17,7 @@ import pytest
 from support.serving import serving, text_of, transcribed
 
 from rivulet.__main__ import main
+from rivulet.acoustic.choices import BLOCK_MS, DEFAULT_BLOCK_MS
 from rivulet.recognizer import Recognizer
 from rivulet.server.app import Settings
 from rivulet.server.running import Server
@@ -265,6 +267,13 @@ def test_a_foreign_page_cannot_upload(nonsense: Server) -> None:
     assert answer.status_code == 403
     rebound = httpx.get(f"{url(nonsense)}v1/models", headers={"Host": "evil.example"})
     assert rebound.status_code == 403
+
+
+def test_the_page_offers_the_blocks_there_are(nonsense: Server) -> None:
+    page = httpx.get(url(nonsense)).text
+    options = re.findall(r'<option value="(\d+)"( selected)?>', page)
+    assert [int(block) for block, _ in options] == list(BLOCK_MS)
+    assert [int(block) for block, chosen in options if chosen] == [DEFAULT_BLOCK_MS]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,11 @@ def seconds_of(frames: int) -> float:
     return ((frames - 1) * HOP + WINDOW) / SAMPLE_RATE if frames else 0.0
 
 
+def output_frames(block_ms: int) -> int:
+    """Return the output frames of a block."""
+    return round(block_ms / 1000 / FRAME_S)
+
+
 def algorithmic_latency_ms(block_ms: int, lookahead_ms: int) -> int:
     """Add block, lookahead, and what a 25 ms window reaches beyond its hop."""
     return block_ms + lookahead_ms + (WINDOW - HOP) * 1000 // SAMPLE_RATE

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rivulet.acoustic.engine import FloatArray
-from rivulet.acoustic.frames import FRAME_S, HOP, STRIDE
+from rivulet.acoustic.frames import FRAME_S, HOP, STRIDE, output_frames
 from rivulet.acoustic.frontend import Frontend, SampleBlock
 from rivulet.audio import SAMPLE_RATE, Samples
 from rivulet.decoding.decoder import DecodedWord, Decoder, WrappedDecoder
@@ -173,7 +173,7 @@ def grid(recognizer: Recognizer) -> int:
 
     It begins with a block, and where the noise that breaks the beam's ties does.
     """
-    frames = round(recognizer.block_ms / 1000 / FRAME_S)
+    frames = output_frames(recognizer.block_ms)
     return math.lcm(frames, TIE_BREAK_FRAMES) * SAMPLES_PER_FRAME
 
 

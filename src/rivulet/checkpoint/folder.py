@@ -6,7 +6,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from rivulet.acoustic.choices import EngineName
+from rivulet.acoustic.choices import BLOCK_MS, EngineName
+from rivulet.acoustic.frames import output_frames
 from rivulet.checkpoint.digests import sha256, verified
 from rivulet.errors import CheckpointError
 from rivulet.replacing import replacing
@@ -19,7 +20,7 @@ STATISTICS_FILE = "statistics.safetensors"
 HASHED = (STATISTICS_FILE, "tokens.txt")  # every model has these, and one of the above
 GRAPHS: dict[EngineName, dict[int, str]] = {  # by the output frames of a block; 0 is any block
     "onnx": {0: "network.onnx.xz"},
-    "onnx8": {frames: f"network8-{frames}.onnx.xz" for frames in (1, 2, 3, 4, 8)},
+    "onnx8": {frames: f"network8-{frames}.onnx.xz" for frames in map(output_frames, BLOCK_MS)},
 }
 PRECISIONS = (5, 6, 8, 16, 32)  # bits a weight
 PHONES_FILE = "phones.txt"

@@ -13,7 +13,7 @@ from rivulet.acoustic.choices import DEFAULT_BLOCK_MS, DEFAULT_ENGINE, ENGINES, 
 from rivulet.acoustic.config import ModelConfig
 from rivulet.acoustic.engine import Engine, FloatArray
 from rivulet.acoustic.features import FeatureConfig
-from rivulet.acoustic.frames import FRAME_S
+from rivulet.acoustic.frames import output_frames
 from rivulet.acoustic.quantization import StoredWeights
 from rivulet.checkpoint.contents import Checkpoint
 from rivulet.checkpoint.digests import sha256
@@ -138,7 +138,7 @@ def _load_onnx(
     from rivulet.acoustic.onnx import OnnxEngine
 
     graphs: dict[int, bytes] = {}
-    frames = round(block_ms / 1000 / FRAME_S)
+    frames = output_frames(block_ms)
     for size, file in GRAPHS[name].items():
         if not (folder / file).is_file():
             raise CheckpointError(

@@ -51,15 +51,16 @@ def at_least_two(text: str) -> int:
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """Declare which model runs and how.
 
-    Where none is given, they are None until `fill_model_flags`: the modules that know defaults and
-    bounds import PyTorch, which takes seconds.
+    A model that is not given is None until `fill_model_flags`: the module that knows the default
+    imports much.
     """
     parser.add_argument("-m", "--model", help="model name or folder (default)")
     parser.add_argument(
         "--block-ms",
         type=int,
+        default=DEFAULT_BLOCK_MS,
         metavar="MS",
-        help=f"the model advances by so much sound at a time: {BLOCKS} ({DEFAULT_BLOCK_MS})",
+        help=f"the model advances by so much sound at a time: {BLOCKS} (%(default)s)",
     )
     parser.add_argument(
         "--engine",
@@ -73,7 +74,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def fill_model_flags(args: argparse.Namespace) -> None:
-    """Put the defaults in the place of model and block that were not given.
+    """Put the default in the place of a model that was not given, and check the block.
 
     Raises:
         ConfigError: the block cannot be chosen.
@@ -81,7 +82,6 @@ def fill_model_flags(args: argparse.Namespace) -> None:
     from rivulet import checkpoint
 
     args.model = args.model or checkpoint.DEFAULT_NAME
-    args.block_ms = DEFAULT_BLOCK_MS if args.block_ms is None else args.block_ms
     if args.block_ms not in BLOCK_MS:
         raise ConfigError(f"--block-ms {args.block_ms} cannot be used; choose one of {BLOCK_MS}.")
 

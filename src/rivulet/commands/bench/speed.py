@@ -136,12 +136,12 @@ def _start_rows(start: "StartReport") -> dict[str, str]:
 
 def _network(recognizer: "Recognizer", crowds: list[int], threads: int) -> dict[str, Any]:
     """Measure the network alone and the machine, and print how far the one is from the other."""
-    from rivulet.acoustic.frames import FRAME_S
+    from rivulet.acoustic.frames import output_frames
     from rivulet.evaluation.limits import measure_limits, work_of
     from rivulet.evaluation.speed import measure_network
 
     engine = recognizer.checkpoint.engine
-    frames = round(recognizer.block_ms / 1000 / FRAME_S)
+    frames = output_frames(recognizer.block_ms)
     work = work_of(recognizer.checkpoint.config, engine.name, frames)
     limits = measure_limits(work, threads)
     _print_rows(
